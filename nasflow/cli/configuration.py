@@ -1,0 +1,239 @@
+"""Compose a command's configuration from ``conf/``, the user's own folder and the command line, with Hydra."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasflow import discovery
+from nasflow.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+CONF = discovery.BUNDLED / "conf"
+PRIMARY = {"search": "config"}  # every other command's file has the command's name
+PATHS = ("out", "run", "to")  # taken as they are: `=`, `,` and brackets mean nothing in them
+BUILT = ("space", "strategy")  # their settings are the keywords of a function, not fields of a file
+
+
+def compose(command: str, overrides: Sequence[str] = (), config_dir: str | None = None) -> DictConfig:
+    """Return the configuration of `command` under `overrides`; raises ConfigError, one line, for anything Hydra refuses.
+
+    ``+group=option`` and ``group=option`` mean the same, and a space or strategy is a valid option as soon as its file exists.
+    """
+    groups = choices(command, config_dir)
+    words = [_normal(word, groups) for word in overrides]
+    for word in words:
+        _check_option(word, groups)
+    config = _hydra(command, words, config_dir)
+    for group in BUILT:
+        if group in config:
+            _complete(config, group)
+    return config
+
+
+def choices(command: str, config_dir: str | None = None) -> dict[str, tuple[str, ...]]:
+    """Return ``{group: options}`` for the groups in the defaults list of `command`."""
+    found: dict[str, set[str]] = {}
+    for folder in _folders(config_dir):
+        for file in sorted(folder.glob("*/**/*.yaml")):
+            found.setdefault(file.parent.relative_to(folder).as_posix(), set()).add(file.stem)
+    for group in BUILT:
+        found.setdefault(group, set()).update(discovery.names(group))
+    used = re.findall(r"^\s*-\s*(?:override\s+)?/?([\w/]+):", _text(command), re.MULTILINE)
+    return {group: tuple(sorted(found[group])) for group in used if group in found}
+
+
+def fields(command: str) -> list[str]:
+    """Return the lines of the command's own configuration file below its defaults list."""
+    lines = _text(command).splitlines()
+    start = next((i for i, line in enumerate(lines) if line.strip() == "- _self_"), -1)
+    return [line for line in lines[start + 1 :] if line.strip()]
+
+
+def combinations(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return every combination of the comma-separated values in `overrides` (Hydra's sweep syntax)."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    lists = []
+    for word in overrides:
+        if _path_key(word):
+            lists.append([word])
+            continue
+        override = _parsed(parser, word)
+        swept = override.is_sweep_override()
+        key = override.get_key_element()
+        lists.append([f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word])
+    return list(itertools.product(*lists))
+
+
+def apply(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Set fields that `config` already has; raises ConfigError for others."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    parser = OverridesParser.create()
+    known = keys(config)
+    for word in overrides:
+        override = _parsed(parser, _normal(word, {}))
+        key = override.key_or_group
+        if key not in known:
+            raise ConfigError(f"unknown field {key!r}{nearest(key, known)}")
+        OmegaConf.update(config, key, override.value())
+
+
+def keys(config: Any, prefix: str = "") -> list[str]:
+    """Return the dotted names of all fields."""
+    found = []
+    for key in config:
+        found.append(f"{prefix}{key}")
+        value = config._get_node(key)
+        if hasattr(value, "keys") and not value._is_none() and not value._is_missing():
+            found += keys(value, f"{prefix}{key}.")
+    return found
+
+
+def to_yaml(config: DictConfig) -> str:
+    """Write a configuration as YAML."""
+    from omegaconf import OmegaConf
+
+    return str(OmegaConf.to_yaml(config))
+
+
+def plain(config: Any) -> Any:
+    """Return a configuration node as plain dicts, lists and scalars, interpolations resolved; ConfigError if one fails."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def _folders(config_dir: str | None) -> list[Path]:
+    return [*([Path(config_dir).resolve()] if config_dir else []), CONF]
+
+
+def _text(command: str) -> str:
+    return (CONF / f"{PRIMARY.get(command, command)}.yaml").read_text(encoding="utf-8")
+
+
+def _normal(word: str, groups: Any) -> str:
+    """Drop the ``+`` before known groups, quote paths, and let settings of built things be new keys."""
+    head, _, value = word.partition("=")
+    name = head.lstrip("+")
+    if head.startswith("~"):
+        return word
+    if name in groups:
+        return f"{name}={value}"
+    if name in PATHS and value and value[0] not in "'\"" and value != "null":
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{name}='{escaped}'"
+    if name.split(".")[0] in BUILT or head.startswith("+"):
+        return f"++{name}={value}"
+    return word
+
+
+def _path_key(word: str) -> bool:
+    return word.partition("=")[0] in PATHS
+
+
+def _check_option(word: str, groups: dict[str, tuple[str, ...]]) -> None:
+    group, _, option = word.partition("=")
+    option = option.removesuffix(".yaml")
+    if group in groups and re.fullmatch(r"[\w.-]+", option) and option not in groups[group]:
+        listed = ", ".join(groups[group])
+        raise ConfigError(f"unknown {group} {option!r}{nearest(option, groups[group])}; there are: {listed}")
+
+
+def _hydra(command: str, words: list[str], config_dir: str | None) -> DictConfig:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    _offer_discovered(config_dir)
+    first, *more = _folders(config_dir)
+    search = [f"hydra.searchpath=[{','.join(repr(f'file://{folder}') for folder in more)}]"] if more else []
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(first), version_base="1.3"):
+            config = hydra_compose(PRIMARY.get(command, command), [*words, *search], return_hydra_config=True)
+            chosen = dict(config.hydra.runtime.choices)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain(error, command, words, config_dir)) from error
+    with open_dict(config):
+        del config["hydra"]
+        for group in BUILT:
+            if group in config and not ({"name", "_target_"} & set(config[group] or ())):
+                config[group] = {"name": chosen[group], **(config[group] or {})}
+    return config
+
+
+def _offer_discovered(config_dir: str | None) -> None:
+    """Make every space and strategy that has no configuration file an option of its group."""
+    from hydra.core.config_store import ConfigStore
+
+    for group in BUILT:
+        files = {file.stem for folder in _folders(config_dir) for file in folder.glob(f"{group}/*.yaml")}
+        for name in set(discovery.names(group)) - files:
+            ConfigStore.instance().store(group=group, name=name, node={"name": name})
+
+
+def _complete(config: DictConfig, group: str) -> None:
+    """Fill in the settings a space or strategy has by default; refuse those it does not have."""
+    from omegaconf import open_dict
+
+    chosen = config[group]
+    target = chosen.get("_target_") or chosen["name"]
+    known = discovery.parameters(discovery.find(group, str(target)))
+    if known is None:
+        return
+    known = {key: value for key, value in known.items() if key not in ("space", "seed")}
+    for key in chosen:
+        if key not in known and key not in ("name", "_target_"):
+            listed = ", ".join(known) or "none"
+            raise ConfigError(f"{group} {target!r} has no field {key!r}{nearest(str(key), known)}; it has: {listed}")
+    with open_dict(chosen):
+        for key, default in known.items():
+            if key not in chosen and isinstance(default, (bool, int, float, str, tuple, type(None))):
+                chosen[key] = list(default) if isinstance(default, tuple) else default
+
+
+def _explain(error: Exception, command: str, words: list[str], config_dir: str | None) -> str:
+    unknown = re.search(r"Could not override '([^'@]+)'", str(error))
+    if unknown is None or not words:
+        return _first_line(error)
+    groups = choices(command, config_dir)
+    kept = [word for word in words if word.partition("=")[0] in groups]
+    known = [*groups, *keys(_hydra(command, kept, config_dir))] if len(kept) < len(words) else [*groups]
+    key = unknown.group(1)
+    near = nearest(key, known)
+    return f"unknown field {key!r}{near}" if near else f"unknown field {key!r}; `nasflow {command} --cfg job` lists all"
+
+
+def _parsed(parser: Any, word: str) -> Any:
+    from hydra.errors import HydraException
+
+    try:
+        return parser.parse_override(word)
+    except HydraException as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith("full_key")]
+    return "; ".join(lines[:3])
+
+
+def expand(config_dir: str | None, sweeps: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
+    """Yield the search configuration of every combination, all composed (so checked) before the first is yielded."""
+    yield from [compose("search", words, config_dir) for words in sweeps]

@@ -1,0 +1,166 @@
+"""Find search spaces, strategies and named models: nothing is registered by hand.
+
+A name is looked for among the files of ``search_spaces/`` and ``strategies/`` (the folder of that name where
+the program runs comes first, then those on the import path, then the ones that come with nasflow) and then
+among installed entry points (groups ``nasflow.spaces`` and ``nasflow.strategies``). A dotted name is an import path.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from nasflow.errors import ConfigError, NasflowError, SpaceError, nearest
+
+if TYPE_CHECKING:
+    from nasflow.ir import Graph, Model, Space
+
+BUNDLED = Path(__file__).resolve().parent.parent  # search_spaces/, strategies/ and conf/ lie beside nasflow/
+PACKAGES = {"space": "search_spaces", "strategy": "strategies"}
+ENTRY_POINTS = {"space": "nasflow.spaces", "strategy": "nasflow.strategies"}
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Return the names that `find` knows, sorted; `kind` is ``"space"`` or ``"strategy"``."""
+    found = (entry.name for entry in pkgutil.iter_modules(_package(PACKAGES[kind]).__path__))
+    return tuple(sorted({name for name in found if not name.startswith("_")} | set(_entry_points(kind))))
+
+
+def find(kind: str, name: str) -> Callable[..., Any]:
+    """Return the function that builds the space, or the class of the strategy, called `name`.
+
+    Raises ConfigError for an unknown name and for a file that cannot be imported or does not hold what it should.
+    """
+    if "." in name or ":" in name:
+        return _import_path(name)
+    known = names(kind)
+    if name not in known:
+        raise ConfigError(f"unknown {kind} {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
+    if name in _entry_points(kind):
+        return _guarded(f"entry point {name!r} of {ENTRY_POINTS[kind]}", _entry_points(kind)[name].load)
+    module = _import(f"{PACKAGES[kind]}.{name}")
+    return _space_function(module) if kind == "space" else _strategy_class(module)
+
+
+def space(name: str, **settings: Any) -> Space:
+    """Build the search space called `name`; `settings` are the keywords of its ``space`` function.
+
+    Raises ConfigError for an unknown name or setting, SpaceError for settings that make no valid space.
+    """
+    return build(find("space", name), f"space {name!r}", **settings)
+
+
+def spaces() -> tuple[str, ...]:
+    """Return the names of all search spaces."""
+    return names("space")
+
+
+def model(name: str) -> Graph:
+    """Bind the named model, for example ``"resnet50"``.
+
+    Raises ConfigError for an unknown name.
+    """
+    known = models()
+    if name not in known:
+        raise ConfigError(f"unknown model {name!r}{nearest(name, known)}; `nasflow zoo` lists all {len(known)}")
+    family, entry = known[name]
+    return space(family, **entry.settings).bind(entry.point)
+
+
+def models() -> dict[str, tuple[str, Model]]:
+    """Return every named model as ``{model: (space, how it is made)}``, sorted by space.
+
+    Raises SpaceError where two spaces name one model.
+    """
+    found: dict[str, tuple[str, Model]] = {}
+    for family in spaces():
+        module = inspect.getmodule(find("space", family))
+        for name, entry in getattr(module, "MODELS", {}).items():
+            if name in found:
+                raise SpaceError(f"model {name!r} is named by two spaces, {found[name][0]!r} and {family!r}")
+            found[name] = (family, entry)
+    return found
+
+
+def build(factory: Callable[..., Any], what: str, *arguments: Any, **settings: Any) -> Any:
+    """Call `factory`, refusing a setting it does not take with the nearest one it does."""
+    known = parameters(factory)
+    for key in settings if known is not None else ():
+        if key not in known:
+            raise ConfigError(f"{what} has no setting {key!r}{nearest(key, known)}; it has: {', '.join(known) or 'none'}")
+    return factory(*arguments, **settings)
+
+
+def parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:
+    """Return the keyword settings of `factory` with their defaults (`inspect.Parameter.empty` where it has none).
+
+    None means that it takes any keyword.
+    """
+    signature = inspect.signature(factory).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in signature):
+        return None
+    return {p.name: p.default for p in signature if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+
+
+def _package(name: str) -> ModuleType:
+    """Import ``search_spaces`` or ``strategies`` and let it span the folder here and the one beside nasflow."""
+    package = importlib.import_module(name)
+    known = [str(Path(folder).resolve()) for folder in package.__path__]
+    for folder in (Path.cwd() / name, BUNDLED / name):
+        if folder.is_dir() and str(folder.resolve()) not in known:
+            package.__path__.append(str(folder))
+    return package
+
+
+@functools.cache
+def _entry_points(kind: str) -> Mapping[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS[kind])}
+
+
+def _import_path(path: str) -> Callable[..., Any]:
+    module, _, attribute = path.replace(":", ".").rpartition(".")
+    found = getattr(_import(module), attribute, None)
+    if not callable(found):
+        raise ConfigError(f"import path {path!r}: module {module!r} has no function or class {attribute!r}")
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    return _guarded(f"module {name!r}", lambda: importlib.import_module(name))
+
+
+def _guarded(what: str, load: Callable[[], Any]) -> Any:
+    """Run somebody's module; whatever it raises becomes one line that says where."""
+    try:
+        return load()
+    except NasflowError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _space_function(module: ModuleType) -> Callable[..., Any]:
+    function = getattr(module, "space", None)
+    if not callable(function):
+        raise ConfigError(f"{module.__file__} defines no function `space(**settings) -> ir.Space`")
+    return function
+
+
+def _strategy_class(module: ModuleType) -> Callable[..., Any]:
+    public = [
+        value
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_") and hasattr(value, "ask")
+    ]
+    if len(public) != 1:
+        listed = ", ".join(value.__name__ for value in public) or "none"
+        raise ConfigError(f"{module.__file__} must define one public class with ask() and tell(); it defines {listed}")
+    return public[0]
