@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,6 +234,3 @@ def _first_line(error: Exception) -> str:
     return "; ".join(lines[:3])
 
 
-def expand(config_dir: str | None, sweeps: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
-    """Yield the search configuration of every combination, all composed (so checked) before the first is yielded."""
-    yield from [compose("search", words, config_dir) for words in sweeps]

@@ -1,0 +1,62 @@
+"""List every named model with its input, parameters and multiply-adds.
+
+    python -m nasflow zoo match='resnet*'
+    python -m nasflow zoo format=csv > models.csv
+
+One MAC is one multiply-add; most papers' "FLOPs" are these. Nothing is run: the counts follow from the graph.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from nasflow import discovery
+from nasflow.cli.table import table
+from nasflow.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from nasflow.ir import Graph
+
+COLUMNS = ("model", "space", "input", "params", "macs")
+FORMATS = ("table", "csv", "json")
+
+
+def run(config: DictConfig) -> int:
+    """Print the models whose names match."""
+    if config.format not in FORMATS:
+        raise ConfigError(f"format {config.format!r}{nearest(str(config.format), FORMATS)}: expected one of {', '.join(FORMATS)}")
+    models = discovery.models()
+    chosen = [name for name in models if fnmatch.fnmatchcase(name, str(config.match))]
+    if not chosen:
+        raise ConfigError(f"no model matches {config.match!r}{nearest(str(config.match), models)}; there are {len(models)}")
+    rows = [_row(name, models[name][0]) for name in chosen]
+    if config.format == "json":
+        entries = [{**dict(zip(COLUMNS, row, strict=True)), **_origin(models[row[0]][1])} for row in rows]
+        print(json.dumps(entries, indent=1))
+    elif config.format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([COLUMNS, *rows])
+    else:
+        print(table(COLUMNS, rows))
+    return 0
+
+
+def _row(name: str, space: str) -> tuple[str, str, str, int, int]:
+    graph = discovery.model(name)
+    cost = graph.cost()
+    return name, space, shapes(graph), cost.params, cost.macs
+
+
+def _origin(entry: object) -> dict[str, object]:
+    return {"source": getattr(entry, "source", None), "reconstructed": getattr(entry, "reconstructed", False)}
+
+
+def shapes(graph: Graph) -> str:
+    """Return the input shapes as text: ``3x224x224``, several joined by ``+``."""
+    return "+".join("x".join(str(size) for size in type.shape) for type in graph.inputs)
