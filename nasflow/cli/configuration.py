@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ CONF = discovery.BUNDLED / "conf"
 PRIMARY = {"search": "config"}  # every other command's file has the command's name
 PATHS = ("out", "run", "to")  # taken as they are: `=`, `,` and brackets mean nothing in them
 BUILT = ("space", "strategy")  # their settings are the keywords of a function, not fields of a file
+OPEN = (*BUILT, "objective")  # fields below these may be new; who reads them says what there is
 
 
 def compose(command: str, overrides: Sequence[str] = (), config_dir: str | None = None) -> DictConfig:
@@ -28,6 +30,7 @@ def compose(command: str, overrides: Sequence[str] = (), config_dir: str | None 
     groups = choices(command, config_dir)
     words = [_normal(word, groups) for word in overrides]
     for word in words:
+        _parsed(word)
         _check_option(word, groups)
     config = _hydra(command, words, config_dir)
     for group in BUILT:
@@ -57,15 +60,12 @@ def fields(command: str) -> list[str]:
 
 def combinations(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """Return every combination of the comma-separated values in `overrides` (Hydra's sweep syntax)."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parser = OverridesParser.create()
     lists = []
     for word in overrides:
         if _path_key(word):
             lists.append([word])
             continue
-        override = _parsed(parser, word)
+        override = _parsed(word)
         swept = override.is_sweep_override()
         key = override.get_key_element()
         lists.append([f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word])
@@ -74,13 +74,11 @@ def combinations(overrides: Sequence[str]) -> list[tuple[str, ...]]:
 
 def apply(config: DictConfig, overrides: Sequence[str]) -> None:
     """Set fields that `config` already has; raises ConfigError for others."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
-    parser = OverridesParser.create()
     known = keys(config)
     for word in overrides:
-        override = _parsed(parser, _normal(word, {}))
+        override = _parsed(_normal(word, {}))
         key = override.key_or_group
         if key not in known:
             raise ConfigError(f"unknown field {key!r}{nearest(key, known)}")
@@ -135,7 +133,7 @@ def _normal(word: str, groups: Any) -> str:
     if name in PATHS and value and value[0] not in "'\"" and value != "null":
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"{name}='{escaped}'"
-    if name.split(".")[0] in BUILT or head.startswith("+"):
+    if name.split(".")[0] in OPEN or head.startswith("+"):
         return f"++{name}={value}"
     return word
 
@@ -161,12 +159,11 @@ def _hydra(command: str, words: list[str], config_dir: str | None) -> DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     _offer_discovered(config_dir)
-    first, *more = _folders(config_dir)
-    search = [f"hydra.searchpath=[{','.join(repr(f'file://{folder}') for folder in more)}]"] if more else []
+    _own_folder().path = config_dir
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(first), version_base="1.3"):
-            config = hydra_compose(PRIMARY.get(command, command), [*words, *search], return_hydra_config=True)
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra_compose(PRIMARY.get(command, command), words, return_hydra_config=True)
             chosen = dict(config.hydra.runtime.choices)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, command, words, config_dir)) from error
@@ -176,6 +173,24 @@ def _hydra(command: str, words: list[str], config_dir: str | None) -> DictConfig
             if group in config and not ({"name", "_target_"} & set(config[group] or ())):
                 config[group] = {"name": chosen[group], **(config[group] or {})}
     return config
+
+
+@functools.cache
+def _own_folder() -> Any:
+    """Return Hydra's hook for one more folder, looked into before nasflow's; its `path` says which."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class OwnFolder(SearchPathPlugin):  # type: ignore[misc]
+        path: str | None = None
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            if self.path:
+                search_path.prepend(provider="own", path=f"file://{Path(self.path).resolve()}")
+
+    Plugins.instance().register(OwnFolder)
+    return OwnFolder
 
 
 def _offer_discovered(config_dir: str | None) -> None:
@@ -220,13 +235,14 @@ def _explain(error: Exception, command: str, words: list[str], config_dir: str |
     return f"unknown field {key!r}{near}" if near else f"unknown field {key!r}; `nasflow {command} --cfg job` lists all"
 
 
-def _parsed(parser: Any, word: str) -> Any:
+def _parsed(word: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        return parser.parse_override(word)
+        return OverridesParser.create().parse_override(word)
     except HydraException as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(f"cannot read {word!r}: {str(error).splitlines()[0]}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,70 @@
+"""Show a network: its values' types, the cost of every node, its decisions, pictures of its blocks.
+
+    python -m nasflow show model=resnet50
+    python -m nasflow show run=outputs/... rank=1 to=pictures
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasflow.cli.describe import decisions
+from nasflow.cli.files import write
+from nasflow.cli.source import found
+from nasflow.cli.table import table
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from nasflow.ir import Graph
+
+HEADER = ("node", "operation", "output", "params", "macs")
+
+
+def run(config: DictConfig) -> int:
+    """Print the network; write its pictures where ``to=`` says."""
+    from nasflow.report.picture import pictures
+
+    network = found(config)
+    print(network.name)
+    if network.point is not None:
+        print(decisions(network.point))
+    print(table(HEADER, nodes(network.graph)))
+    print()
+    for name, value in costs(network.graph, network.measures or {}).items():
+        print(f"{name:16} {value}")
+    if config.to is not None:
+        for name, svg in pictures(network.graph).items():
+            print(f"wrote {write(Path(str(config.to)).expanduser() / f'{name}.svg', svg)}")
+    return 0
+
+
+def nodes(graph: Graph) -> list[tuple[str, str, str, int, int]]:
+    """Return a row for each operation: path, operation, output types, parameters, multiply-adds."""
+    rows = []
+    counted: set[tuple[str, str]] = set()
+    for path, node, _ in graph.walk():
+        applied = node.content
+        owner = (path.rpartition("/")[0], node.weights)
+        params = 0 if owner in counted else applied.params
+        counted.add(owner)
+        output = " + ".join(str(type) for type in applied.outputs)
+        rows.append((path, operation(applied.op), output, params, applied.macs))
+    return rows
+
+
+def operation(op: object) -> str:
+    """Return an operation as text: its name and its attributes."""
+    attributes = ", ".join(str(value) for value in op.attributes())  # type: ignore[attr-defined]
+    return f"{type(op).__name__}({attributes})"
+
+
+def costs(graph: Graph, measures: dict[str, float]) -> dict[str, str]:
+    """Return what is known of a network, as text by name."""
+    import dataclasses
+
+    exact = dataclasses.asdict(graph.cost())
+    lines = {name: f"{value:,}" if isinstance(value, int) else str(value) for name, value in exact.items()}
+    others = {name: f"{value:.4g}" for name, value in measures.items() if name not in lines}
+    return {"input": " + ".join(map(str, graph.inputs)), **lines, **others, "fingerprint": graph.fingerprint}
