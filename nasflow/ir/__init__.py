@@ -1,0 +1,90 @@
+"""The typed graph IR: types, operations, decisions, spaces and graphs. Imports no torch."""
+
+from __future__ import annotations
+
+from nasflow.ir.expression import (
+    Decision,
+    Expression,
+    Operand,
+    Scalar,
+    ceil,
+    floor,
+    maximum,
+    member,
+    minimum,
+    nearest_integer,
+    round_to,
+    round_to_8,
+    table,
+    where,
+)
+from nasflow.ir.graph import Graph, Node
+from nasflow.ir.model import Model
+from nasflow.ir.operation import Applied, Call, Operation, Source, operation
+from nasflow.ir.ops import *  # noqa: F403  # every operation is public under its own name
+from nasflow.ir.ops import __all__ as _operations
+from nasflow.ir.space import Point, Space
+from nasflow.ir.trace import (
+    Gated,
+    Value,
+    block,
+    choice,
+    ids,
+    image,
+    integer,
+    pick,
+    repeat,
+    scope,
+    shared,
+    switch,
+    video,
+    when,
+)
+from nasflow.ir.types import Type
+from nasflow.ir.weight import Factor, Init, Weight
+
+__all__ = [
+    "Applied",
+    "Call",
+    "Decision",
+    "Expression",
+    "Factor",
+    "Gated",
+    "Graph",
+    "Init",
+    "Model",
+    "Node",
+    "Operand",
+    "Operation",
+    "Point",
+    "Scalar",
+    "Source",
+    "Space",
+    "Type",
+    "Value",
+    "Weight",
+    "block",
+    "ceil",
+    "choice",
+    "floor",
+    "ids",
+    "image",
+    "integer",
+    "maximum",
+    "member",
+    "minimum",
+    "nearest_integer",
+    "operation",
+    "pick",
+    "repeat",
+    "round_to",
+    "round_to_8",
+    "scope",
+    "shared",
+    "switch",
+    "table",
+    "video",
+    "when",
+    "where",
+]
+__all__ += _operations

@@ -1,0 +1,180 @@
+"""Convolutions over one, two and three axes, and their transposes."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from nasflow.errors import TypeRuleError
+from nasflow.ir.expression import Operand, Scalar
+from nasflow.ir.operation import Operation, Source, module, operation
+from nasflow.ir.types import Type
+from nasflow.ir.weight import Factor, Weight, axis, init
+
+__all__ = ["Conv1d", "Conv2d", "Conv3d"]
+
+
+def spread(value: Scalar, rank: int, what: str, least: int = 1) -> tuple[int, ...]:
+    """Return one integer for each spatial axis from an int or a tuple of them."""
+    values = value if isinstance(value, tuple) else (value,) * rank
+    if len(values) != rank or not all(type(v) is int and v >= least for v in values):
+        raise TypeRuleError(f"expected {what} to be {rank} integers from {least}, got {value!r}")
+    return values
+
+
+def joined(values: tuple[int, ...]) -> int | tuple[int, ...]:
+    """Return a single int where all axes agree, as PyTorch's arguments are usually written."""
+    return values[0] if len(set(values)) == 1 else values
+
+
+def slide(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+    """Return how many places a kernel has along an axis."""
+    out = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    if out < 1:
+        raise TypeRuleError(
+            f"expected at least {dilation * (kernel - 1) + 1 - 2 * padding} entries along the axis "
+            f"for kernel={kernel} dilation={dilation} padding={padding}, got {size}"
+        )
+    return out
+
+
+class _Convolution(Operation):
+    """Shared by convolutions of every rank: (C, *spatial) -> (out, *spatial)."""
+
+    rank: ClassVar[int]
+    axes: ClassVar[tuple[str, ...]]
+    # Declared again by each subclass, so that the decorator sees them.
+    out: Operand
+    kernel: Operand
+    stride: Operand
+    padding: Operand
+    dilation: Operand
+    groups: Operand
+    bias: Operand
+    init: Operand
+
+    def _window(self) -> tuple[tuple[int, ...], ...]:
+        kernel = spread(self.kernel, self.rank, "kernel")  # type: ignore[arg-type]
+        stride = spread(self.stride, self.rank, "stride")  # type: ignore[arg-type]
+        dilation = spread(self.dilation, self.rank, "dilation")  # type: ignore[arg-type]
+        if self.padding == "half":
+            padding = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
+        else:
+            padding = spread(self.padding, self.rank, "padding", least=0)  # type: ignore[arg-type]
+        return kernel, stride, padding, dilation
+
+    def _channels(self, x: Type) -> tuple[int, int, int]:
+        if x.axes != self.axes or x.dtype != "float":
+            raise TypeRuleError(f"{type(self).__name__}: expected ({' '.join(self.axes)}), got {x!r}")
+        channels, out, groups = x.shape[0], self.out, self.groups
+        for what, number in (("out", out), ("groups", groups)):
+            if type(number) is not int or number < 1:
+                raise TypeRuleError(f"{type(self).__name__}: expected {what} from 1, got {number!r}")
+        assert isinstance(out, int) and isinstance(groups, int)
+        for what, number in (("in_channels", channels), ("out", out)):
+            if number % groups:
+                raise TypeRuleError(
+                    f"{type(self).__name__} groups={groups} does not divide {what}={number}"
+                )
+        return channels, out, groups
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        _, out, _ = self._channels(x)
+        windows = zip(x.shape[1:], *self._window(), strict=True)
+        return Type(self.axes, (out, *(slide(*window) for window in windows)))
+
+    def weights(self, *types: Type) -> tuple[Weight, ...]:
+        (x,) = types
+        channels, out, groups = self._channels(x)
+        kernel = self._window()[0]
+        depthwise = groups == channels
+        rows = (Factor(groups, source="0:C" if depthwise else ""), Factor(out // groups))
+        columns = axis(channels // groups, source="0:C" if groups == 1 else "")
+        spatial = tuple(axis(size, shrink="centre") for size in kernel)
+        law = init(self.init)  # type: ignore[arg-type]
+        weight = Weight("weight", (rows, columns, *spatial), law)
+        if not self.bias:
+            return (weight,)
+        start = init("torch" if law.law == "torch" else "zeros")
+        return (weight, Weight("bias", (rows,), start))
+
+    def macs(self, *types: Type) -> int:
+        (x,) = types
+        channels, _, groups = self._channels(x)
+        kernel = self._window()[0]
+        return self.infer(x).numel * (channels // groups) * math.prod(kernel)
+
+    def source(self, *types: Type) -> Source:
+        (x,) = types
+        channels, out, groups = self._channels(x)
+        kernel, stride, padding, dilation = map(joined, self._window())
+        return module(
+            f"nn.Conv{self.rank}d",
+            ("in_channels", channels),
+            ("out_channels", out),
+            ("kernel_size", kernel),
+            stride=(stride, 1),
+            padding=(padding, 0),
+            dilation=(dilation, 1),
+            groups=(groups, 1),
+            bias=(bool(self.bias), True),
+        )
+
+    def window(self, *types: Type) -> tuple[int, int]:
+        kernel, stride, _, dilation = self._window()
+        return dilation[-1] * (kernel[-1] - 1) + 1, stride[-1]
+
+
+@operation
+class Conv1d(_Convolution):
+    """Convolve tokens along their order: (C, L) -> (out, L')."""
+
+    out: Operand
+    kernel: Operand = 1
+    stride: Operand = 1
+    padding: Operand = "half"
+    dilation: Operand = 1
+    groups: Operand = 1
+    bias: Operand = True
+    init: Operand = "torch"
+    rank: ClassVar[int] = 1
+    axes: ClassVar[tuple[str, ...]] = ("C", "L")
+
+
+@operation
+class Conv2d(_Convolution):
+    """Convolve a feature map: (C, H, W) -> (out, H', W').
+
+    ``kernel``, ``stride``, ``padding`` and ``dilation`` are integers or (height, width) pairs;
+    ``padding="half"`` is dilation * (kernel - 1) // 2, which keeps the size at stride 1.
+    ``init`` is a law of :data:`nasflow.ir.weight.LAWS` for the weight; the bias starts at zero
+    (with ``"torch"``, as PyTorch starts it).
+    """
+
+    out: Operand
+    kernel: Operand = 1
+    stride: Operand = 1
+    padding: Operand = "half"
+    dilation: Operand = 1
+    groups: Operand = 1
+    bias: Operand = True
+    init: Operand = "kaiming_normal_fan_out"
+    rank: ClassVar[int] = 2
+    axes: ClassVar[tuple[str, ...]] = ("C", "H", "W")
+
+
+@operation
+class Conv3d(_Convolution):
+    """Convolve a video: (C, T, H, W) -> (out, T', H', W'). Attributes as Conv2d, three numbers."""
+
+    out: Operand
+    kernel: Operand = 1
+    stride: Operand = 1
+    padding: Operand = "half"
+    dilation: Operand = 1
+    groups: Operand = 1
+    bias: Operand = True
+    init: Operand = "kaiming_normal_fan_out"
+    rank: ClassVar[int] = 3
+    axes: ClassVar[tuple[str, ...]] = ("C", "T", "H", "W")

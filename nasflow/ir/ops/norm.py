@@ -1,0 +1,127 @@
+"""Normalisation and learned scales."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from nasflow.errors import TypeRuleError
+from nasflow.ir.expression import Operand
+from nasflow.ir.operation import Operation, Source, module, operation
+from nasflow.ir.types import Type
+from nasflow.ir.weight import ONES, ZEROS, Weight, axis, init
+
+__all__ = ["BatchNorm", "GroupNorm", "LayerNorm"]
+
+
+def _spatial(x: Type, who: str) -> None:
+    if x.dtype != "float" or x.axes[:1] != ("C",):
+        raise TypeRuleError(f"{who}: expected a value with channels first, got {x!r}")
+
+
+@operation
+class BatchNorm(Operation):
+    """Normalise each channel over the batch: (C, ...) -> the same. Ioffe & Szegedy (2015).
+
+    ``init`` starts the scale; ``("constant", 0.0)`` or ``"zeros"`` makes a residual branch start as
+    nothing. ``momentum`` is PyTorch's: the share of the new statistics.
+    """
+
+    eps: Operand = 1e-5
+    momentum: Operand = 0.1
+    affine: Operand = True
+    init: Operand = "ones"
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        _spatial(x, "BatchNorm")
+        return x
+
+    def weights(self, *types: Type) -> tuple[Weight, ...]:
+        channels = (axis(types[0].shape[0], source="0:C"),)
+        running = (
+            Weight("running_mean", channels, ZEROS, trainable=False),
+            Weight("running_var", channels, ONES, trainable=False),
+            Weight("num_batches_tracked", (), ZEROS, trainable=False),
+        )
+        if not self.affine:
+            return running
+        scale = Weight("weight", channels, init(self.init))  # type: ignore[arg-type]
+        return (scale, Weight("bias", channels, ZEROS), *running)
+
+    def source(self, *types: Type) -> Source:
+        (x,) = types
+        rank = {1: 1, 2: 1, 3: 2, 4: 3}[len(x.shape)]
+        return module(
+            f"nn.BatchNorm{rank}d",
+            ("num_features", x.shape[0]),
+            eps=(self.eps, 1e-5),  # type: ignore[arg-type]
+            momentum=(self.momentum, 0.1),  # type: ignore[arg-type]
+            affine=(bool(self.affine), True),
+        )
+
+
+@operation
+class GroupNorm(Operation):
+    """Normalise groups of channels within a sample: (C, ...) -> the same. Wu & He (2018)."""
+
+    groups: Operand = 1
+    eps: Operand = 1e-5
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        _spatial(x, "GroupNorm")
+        if type(self.groups) is not int or self.groups < 1 or x.shape[0] % self.groups:
+            raise TypeRuleError(f"GroupNorm groups={self.groups!r} does not divide C={x.shape[0]}")
+        return x
+
+    def weights(self, *types: Type) -> tuple[Weight, ...]:
+        channels = (axis(types[0].shape[0], source="0:C"),)
+        return (Weight("weight", channels, ONES), Weight("bias", channels, ZEROS))
+
+    def source(self, *types: Type) -> Source:
+        return module(
+            "nn.GroupNorm",
+            ("num_groups", self.groups),  # type: ignore[arg-type]
+            ("num_channels", types[0].shape[0]),
+            eps=(self.eps, 1e-5),  # type: ignore[arg-type]
+        )
+
+
+@operation
+class LayerNorm(Operation):
+    """Normalise the last axis, or with ``axis="C"`` the channels of a map: any -> the same.
+
+    Ba et al. (2016). The channel form keeps the map's layout, as ConvNeXt has it.
+    """
+
+    eps: Operand = 1e-5
+    channels_first: Operand = False
+    support: ClassVar[str] = '''
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of a map, (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        return super().forward(x).permute(0, 3, 1, 2)
+'''
+
+    def _size(self, x: Type) -> tuple[int, str]:
+        return (x.shape[0], x.axes[0]) if self.channels_first else (x.shape[-1], x.axes[-1])
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        if x.dtype != "float" or not x.axes:
+            raise TypeRuleError(f"LayerNorm: expected floats with an axis, got {x!r}")
+        if self.channels_first and x.axes != ("C", "H", "W"):
+            raise TypeRuleError(f"LayerNorm: expected (C H W) with channels_first, got {x!r}")
+        return x
+
+    def weights(self, *types: Type) -> tuple[Weight, ...]:
+        size, name = self._size(types[0])
+        shape = (axis(size, source=f"0:{name}"),)
+        return (Weight("weight", shape, ONES), Weight("bias", shape, ZEROS))
+
+    def source(self, *types: Type) -> Source:
+        callee = "LayerNorm2d" if self.channels_first else "nn.LayerNorm"
+        size, _ = self._size(types[0])
+        return module(callee, ("normalized_shape", size), eps=(self.eps, 1e-5))  # type: ignore[arg-type]

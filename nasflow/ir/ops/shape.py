@@ -1,0 +1,195 @@
+"""Operations that move elements without changing them."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import ClassVar, Final
+
+from nasflow.errors import TypeRuleError
+from nasflow.ir.expression import Operand
+from nasflow.ir.operation import Operation, Source, operation
+from nasflow.ir.types import Type
+
+__all__ = ["Flatten", "Pad", "Rearrange", "Roll", "Slice"]
+
+_ITEM: Final = re.compile(r"(?:([A-Z])=)?(?:\(([a-z0-9_ ]*)\)|([a-z_][a-z0-9_]*))\s*")
+
+
+def _parse(side: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (axis name, factor names) for each axis of one side of a pattern."""
+    items = []
+    position = 0
+    side = side.strip()
+    while position < len(side):
+        match = _ITEM.match(side, position)
+        if match is None:
+            raise TypeRuleError(f"Rearrange: cannot read {side[position:]!r} in a pattern")
+        label, group, single = match.groups()
+        factors = tuple(group.split()) if group is not None else (single,)
+        items.append((label or (single.upper() if single else "X"), factors))
+        position = match.end()
+    return items
+
+
+@operation
+class Rearrange(Operation):
+    """Reorder, split and merge axes by a pattern; the batch is left out.
+
+    ``"c (h p) (w q) -> L=(h w) D=(c p q)"`` cuts a map into patches as tokens: each side lists the
+    axes in order, parentheses hold the factors of an axis, outermost first, and ``L=`` names an
+    axis of the result (a lone factor names its axis by its capital). ``sizes`` are (name, size)
+    pairs for the factors that the input's type does not fix.
+    """
+
+    pattern: Operand
+    sizes: Operand = ()
+
+    def _solve(self, x: Type) -> tuple[list[tuple[str, ...]], dict[str, int], list[tuple[str, tuple[str, ...]]]]:
+        left, _, right = str(self.pattern).partition("->")
+        taken, given = _parse(left), _parse(right)
+        if len(taken) != len(x.shape):
+            raise TypeRuleError(f"Rearrange {self.pattern!r}: expected {len(taken)} axes, got {x!r}")
+        sizes: dict[str, int] = dict(self.sizes)  # type: ignore[arg-type]
+        for (_, factors), size in zip(taken, x.shape, strict=True):
+            unknown = [name for name in factors if name not in sizes]
+            known = math.prod(sizes[name] for name in factors if name in sizes)
+            if len(unknown) > 1 or known < 1 or size % known or (not unknown and known != size):
+                raise TypeRuleError(
+                    f"Rearrange {self.pattern!r}: expected ({' '.join(factors)}) with {sizes} to "
+                    f"make {size}, got {x!r}"
+                )
+            sizes.update(dict.fromkeys(unknown, size // known))
+        before = [name for _, factors in taken for name in factors]
+        after = [name for _, factors in given for name in factors]
+        if sorted(before) != sorted(after) or len(set(before)) != len(before):
+            raise TypeRuleError(f"Rearrange {self.pattern!r}: expected the same names on both sides")
+        return [factors for _, factors in taken], sizes, given
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        _, sizes, given = self._solve(x)
+        shape = tuple(math.prod(sizes[name] for name in factors) for _, factors in given)
+        return Type(tuple(label for label, _ in given), shape, x.dtype, x.batched)
+
+    def source(self, *types: Type) -> Source:
+        (x,) = types
+        taken, sizes, given = self._solve(x)
+        before = [name for factors in taken for name in factors]
+        after = [name for _, factors in given for name in factors]
+        batch = 1 if x.batched else 0
+        constants: dict[str, int] = {}
+        text = "{0}"
+        lead = "-1, " if x.batched else ""
+        split = any(len(factors) != 1 for factors in taken)
+        merge = any(len(factors) != 1 for _, factors in given)
+        order = [before.index(name) + batch for name in after]
+        moved = order != sorted(order)
+        if split and (moved or not merge):
+            text += f".reshape({lead}" + ", ".join(f"{{{name}}}" for name in before) + ")"
+            constants.update({name: sizes[name] for name in before})
+        if moved:
+            text += f".permute({'0, ' if batch else ''}{', '.join(map(str, order))})"
+        if merge:
+            result = self.infer(x).shape
+            text += f".reshape({lead}" + ", ".join(f"{{to_{i}}}" for i in range(len(result))) + ")"
+            constants.update({f"to_{i}": size for i, size in enumerate(result)})
+        return Source(text, constants)
+
+
+@operation
+class Flatten(Operation):
+    """Join all axes into one: any -> (D,)."""
+
+    def infer(self, *types: Type) -> Type:
+        return Type(("D",), (types[0].numel,), types[0].dtype)
+
+    def source(self, *types: Type) -> Source:
+        return Source("{0}.flatten(1)")
+
+
+@operation
+class Pad(Operation):
+    """Pad the last axes with zeros (or ``value``); ``amounts`` as PyTorch's F.pad, last axis first."""
+
+    amounts: Operand
+    value: Operand = 0.0
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        amounts = self.amounts
+        if not isinstance(amounts, tuple) or len(amounts) % 2 or len(amounts) > 2 * len(x.shape):
+            raise TypeRuleError(f"Pad: expected a pair for each padded axis, got {amounts!r}")
+        shape = list(x.shape)
+        for i in range(len(amounts) // 2):
+            shape[-1 - i] += amounts[2 * i] + amounts[2 * i + 1]
+        return Type(x.axes, tuple(shape), x.dtype, x.batched)
+
+    def source(self, *types: Type) -> Source:
+        if self.value:
+            return Source("F.pad({0}, {amounts}, value={value})", {"amounts": self.amounts, "value": self.value})  # type: ignore[dict-item]
+        return Source("F.pad({0}, {amounts})", {"amounts": self.amounts})  # type: ignore[dict-item]
+
+
+@operation
+class Roll(Operation):
+    """Shift entries along axes, around the ends: any -> the same. ``shifts`` and ``axes`` agree."""
+
+    shifts: Operand
+    axes: Operand
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        if not isinstance(self.shifts, tuple) or not isinstance(self.axes, tuple):
+            raise TypeRuleError(f"Roll: expected shifts and axes, got {self.shifts!r}, {self.axes!r}")
+        for name in self.axes:
+            x.size(name)
+        return x
+
+    def source(self, *types: Type) -> Source:
+        (x,) = types
+        dims = tuple(x.axes.index(name) - len(x.axes) for name in self.axes)  # type: ignore[union-attr]
+        return Source("{0}.roll({shifts}, dims={dims})", {"shifts": self.shifts, "dims": dims})  # type: ignore[dict-item]
+
+
+@operation
+class Slice(Operation):
+    """Keep the entries from ``start`` up to ``stop`` along an axis.
+
+    With ``drop`` a single entry is taken and the axis goes.
+    """
+
+    axis: Operand
+    start: Operand = 0
+    stop: Operand = None
+    drop: Operand = False
+    arity: ClassVar[tuple[int, int]] = (1, 1)
+
+    def _bounds(self, x: Type) -> tuple[int, int, int]:
+        size = x.size(str(self.axis))
+        start, stop, _ = slice(self.start, self.stop).indices(size)
+        if stop <= start:
+            raise TypeRuleError(f"Slice: expected entries from {self.start} to {self.stop} of {x!r}")
+        return x.axes.index(str(self.axis)), start, stop
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        position, start, stop = self._bounds(x)
+        if not self.drop:
+            return x.resize(**{str(self.axis): stop - start})
+        axes, shape = list(x.axes), list(x.shape)
+        del axes[position], shape[position]
+        return Type(tuple(axes), tuple(shape), x.dtype, x.batched)
+
+    def source(self, *types: Type) -> Source:
+        (x,) = types
+        position, start, stop = self._bounds(x)
+        lead = ":, " * (position + int(x.batched))
+        if self.drop:
+            return Source(f"{{0}}[{lead}{{start}}]", {"start": start})
+        end = "" if stop == x.shape[position] else "{stop}"
+        begin = "{start}" if start else ""
+        constants = {"start": start} if start else {}
+        if end:
+            constants["stop"] = stop
+        return Source(f"{{0}}[{lead}{begin}:{end}]", constants)

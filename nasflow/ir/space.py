@@ -1,0 +1,386 @@
+"""A network with decisions left open, and everything that follows from knowing them all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final
+
+from nasflow.errors import NasflowError, PointError, SpaceError, nearest
+from nasflow.ir.bind import Binder, Compiler
+from nasflow.ir.expression import Decision, Expression, Operand, Scalar, leaves
+from nasflow.ir.graph import Graph
+from nasflow.ir.plan import Gate, Plan, Planner, active, gate_parents
+from nasflow.ir.trace import Body, Step, Value, close, operands
+
+Point = dict[str, Scalar]
+"""Decision name -> value; decisions that are inactive are absent. Plain JSON (tuples as lists)."""
+
+TRIALS: Final = 8
+"""Random points that are bound when a space is made, beside its smallest and largest."""
+
+
+class Space:
+    """A typed graph with open decisions. Make one from the value(s) that the network gives.
+
+    Args:
+        outputs: the network's result, or several.
+        name: the space's name, and that of the graphs it binds.
+        points: named points: networks that were published.
+
+    Raises:
+        SpaceError: two decisions share a name, nothing was built, or a point does not type-check.
+
+    >>> from nasflow import ir
+    >>> x = ir.image(3, 32)
+    >>> width = ir.choice("width", 16, 32, ordered=True)
+    >>> space = ir.Space(ir.Conv2d(width, 3, padding=1)(x), name="tiny")
+    >>> space.size, space.bind({"width": 32}).params
+    (2, 896)
+    """
+
+    def __init__(
+        self,
+        outputs: Value | Sequence[Value],
+        *,
+        name: str = "space",
+        points: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        results = (outputs,) if isinstance(outputs, Value) else tuple(outputs)
+        if not results or not all(isinstance(value, Value) for value in results):
+            raise SpaceError(f"space {name!r}: expected the values a network gives, got {outputs!r}")
+        captured, steps, mapped = close(results, None, ())
+        if captured:
+            raise SpaceError(f"space {name!r}: a result was made inside a block and not returned")
+        body = Body(name, (), (), steps, mapped, {})
+        self.name = name
+        uses = _uses(body)
+        self._gates = _gates(name, uses)
+        self.decisions: tuple[Decision, ...] = _ordered(uses, self._gates)
+        self._by_name = {decision.name: decision for decision in self.decisions}
+        self._slots = {d.name: slot for slot, d in enumerate(self.decisions)}
+        self._legal = {
+            d.name: {(isinstance(o, bool), o): o for o in d.options} for d in self.decisions
+        }
+        compiler = Compiler({id(d): slot for slot, d in enumerate(self.decisions)})
+        self._block = compiler.block(body)
+        self._binder = Binder()
+        self.points: dict[str, Point] = {}
+        for label, point in (points or {}).items():
+            self.points[label] = self.complete(point)
+
+    def __repr__(self) -> str:
+        return f"<Space {self.name}: {len(self.decisions)} decisions, {self.size:,} points>"
+
+    # -- decisions ----------------------------------------------------------------------------
+
+    @cached_property
+    def _plan(self) -> Plan:
+        fixed = {d.name: d.default for d in self.decisions if not d.searched}
+        values = {}
+        for decision in self.decisions:
+            if decision.name in fixed:
+                state = active(self._gates[decision.name], values, frozenset(fixed))
+                if state is not False:
+                    values[decision.name] = decision.default
+        searched = [d for d in self.decisions if d.searched]
+        return Planner(self._gates).plan(searched, values, frozenset(fixed))
+
+    @property
+    def size(self) -> int:
+        """Exact number of points over the decisions that are searched."""
+        return self._plan.size
+
+    def decision(self, name: str) -> Decision:
+        """Return the decision of that name; raises PointError with the nearest name."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            hint = nearest(name, self._by_name)
+            raise PointError(f"space {self.name!r} has no decision {name!r}{hint}") from None
+
+    def active(self, decision: Decision, partial: Mapping[str, Scalar]) -> bool:
+        """Whether a decision exists, given the values of the active decisions before it."""
+        gate = self._gates[decision.name]
+        if gate == ((),):
+            return True
+        return bool(active(gate, partial, frozenset(self._by_name)))
+
+    # -- points -------------------------------------------------------------------------------
+
+    def complete(self, point: Mapping[str, Any]) -> Point:
+        """Return the point with unsearched decisions at their defaults, in order of declaration.
+
+        Raises:
+            PointError: a decision is unknown, missing, inactive, or has a value it does not offer.
+        """
+        if not isinstance(point, Mapping):
+            raise PointError(f"a point: expected a mapping, got {type(point).__name__}")
+        for name in point:
+            if name not in self._by_name:
+                self.decision(str(name))
+        full: Point = {}
+        for decision in self.decisions:
+            name = decision.name
+            gate = self._gates[name]
+            if gate != ((),) and not active(gate, full, frozenset(self._slots)):
+                if name in point:
+                    raise PointError(
+                        f"decision {name!r} is inactive here: expected no value, got {point[name]!r}"
+                    )
+                continue
+            if name in point:
+                full[name] = self._value(decision, point[name])
+            elif not decision.searched:
+                full[name] = decision.default
+            else:
+                raise PointError(f"decision {name!r} is missing: expected {_options(decision)}")
+        return full
+
+    def check(self, point: Mapping[str, Any]) -> None:
+        """Raise PointError unless ``point`` gives every active searched decision a legal value."""
+        self.complete(point)
+
+    def _value(self, decision: Decision, value: Any) -> Scalar:
+        if isinstance(value, list):
+            value = _as_tuple(value)
+        try:
+            return self._legal[decision.name][isinstance(value, bool), value]
+        except (KeyError, TypeError):
+            raise PointError(
+                f"decision {decision.name!r}: expected {_options(decision)}, got {value!r}"
+            ) from None
+
+    def bind(self, point: Mapping[str, Any]) -> Graph:
+        """Return the network that a point describes, type-checked.
+
+        Raises:
+            PointError: the point does not fit the space.
+            TypeRuleError: the types do not fit; the message names the node.
+        """
+        full = self.complete(point)
+        values: list[Scalar] = [full.get(name) for name in self._slots]
+        return self._binder.root(self._block, values, self.name)
+
+    def fingerprint(self, point: Mapping[str, Any]) -> str:
+        """Return the fingerprint of the network that a point describes."""
+        return self.bind(point).fingerprint
+
+    def sample(self, seed: int | random.Random | None = None) -> Point:
+        """Return a point drawn uniformly from all points."""
+        rng = seed if isinstance(seed, random.Random) else random.Random(seed)
+        drawn: dict[str, Scalar] = {}
+        self._plan.sample(rng, drawn)
+        return self._arrange(drawn)
+
+    def _arrange(self, values: Mapping[str, Scalar]) -> Point:
+        """Return drawn values in the order of the decisions, unsearched ones at their defaults."""
+        if len(values) == len(self.decisions):
+            return {name: values[name] for name in self._slots}
+        return self.complete(values)
+
+    def enumerate(self) -> Iterator[Point]:
+        """Yield every point once."""
+        return map(self._arrange, self._plan.enumerate())
+
+    def _repair(self, wanted: Mapping[str, Scalar], rng: random.Random) -> Point:
+        """Return a valid point that agrees with ``wanted`` wherever that is possible."""
+        point: Point = {}
+        for decision in self.decisions:
+            if not self.active(decision, point):
+                continue
+            if decision.name in wanted:
+                point[decision.name] = wanted[decision.name]
+            elif decision.searched:
+                point[decision.name] = rng.choice(decision.options)
+            else:
+                point[decision.name] = decision.default
+        return point
+
+    def mutate(self, point: Mapping[str, Scalar], rng: random.Random) -> Point:
+        """Return a point that differs in one decision, and in what that decision opens or closes.
+
+        An ordered decision moves to an adjacent option half of the time, otherwise anywhere.
+        """
+        names = [n for n in point if (d := self.decision(n)).searched and len(d.options) > 1]
+        if not names:
+            raise PointError(f"space {self.name!r}: nothing to mutate, it has a single point")
+        decision = self.decision(rng.choice(names))
+        options = [o for o in decision.options if not same(o, point[decision.name])]
+        if decision.ordered and rng.random() < 0.5:
+            options = _adjacent(decision, point[decision.name])
+        return self._repair({**point, decision.name: rng.choice(options)}, rng)
+
+    def crossover(
+        self, first: Mapping[str, Scalar], second: Mapping[str, Scalar], rng: random.Random
+    ) -> Point:
+        """Return a point that takes each decision from one parent or the other."""
+        wanted = {}
+        for decision in self.decisions:
+            parents = [p for p in (first, second) if decision.name in p]
+            if parents:
+                wanted[decision.name] = rng.choice(parents)[decision.name]
+        return self._repair(wanted, rng)
+
+    def neighbours(self, point: Mapping[str, Scalar]) -> Iterator[Point]:
+        """Yield every point that differs in one decision; decisions it opens take first options.
+
+        An ordered decision moves to adjacent options only.
+        """
+        for name, value in point.items():
+            decision = self.decision(name)
+            if not decision.searched:
+                continue
+            others = [option for option in decision.options if not same(option, value)]
+            for option in _adjacent(decision, value) if decision.ordered else others:
+                yield self._first({**point, name: option})
+
+    def _first(self, wanted: Mapping[str, Scalar]) -> Point:
+        point: Point = {}
+        for decision in self.decisions:
+            if self.active(decision, point):
+                point[decision.name] = wanted.get(
+                    decision.name, decision.options[0] if decision.searched else decision.default
+                )
+        return point
+
+    def encode(self, point: Mapping[str, Scalar]) -> list[float]:
+        """Return a vector of fixed length: a one-hot block per decision, zeros where inactive."""
+        vector: list[float] = []
+        for decision in self.decisions:
+            chosen = point.get(decision.name) if decision.name in point else _ABSENT
+            vector.extend(float(same(option, chosen)) for option in decision.options)
+        return vector
+
+    def decode(self, vector: Sequence[float]) -> Point:
+        """Return the point whose encoding is nearest: the largest entry of each active block."""
+        width = sum(len(decision.options) for decision in self.decisions)
+        if len(vector) != width:
+            raise PointError(f"expected an encoding of {width} numbers, got {len(vector)}")
+        point: Point = {}
+        start = 0
+        for decision in self.decisions:
+            block = list(vector[start : start + len(decision.options)])
+            start += len(block)
+            if self.active(decision, point):
+                point[decision.name] = decision.options[block.index(max(block))]
+        return point
+
+    def smallest(self) -> Point:
+        """Return the point with the first option of every decision."""
+        return self._first({})
+
+    def largest(self) -> Point:
+        """Return the point with the last option of every decision."""
+        point: Point = {}
+        for decision in self.decisions:
+            if self.active(decision, point):
+                last = decision.options[-1] if decision.searched else decision.default
+                point[decision.name] = last
+        return point
+
+    def verify(self, trials: int = TRIALS, seed: int = 0) -> Space:
+        """Bind the smallest, the largest, every named and some random points; return the space.
+
+        Raises:
+            SpaceError: one of them does not type-check; the message has the point and the node.
+        """
+        rng = random.Random(seed)
+        points = [self.smallest(), self.largest(), *self.points.values()]
+        for point in [*points, *(self.sample(rng) for _ in range(trials))]:
+            try:
+                self.bind(point)
+            except NasflowError as error:
+                raise SpaceError(f"space {self.name!r} at {point}: {error}") from None
+        return self
+
+
+_ABSENT: Final = object()
+
+
+def same(first: object, second: object) -> bool:
+    """Whether two option values are equal, telling True from 1."""
+    return isinstance(first, bool) == isinstance(second, bool) and first == second
+
+
+def _adjacent(decision: Decision, value: Scalar) -> list[Scalar]:
+    position = next(i for i, option in enumerate(decision.options) if same(option, value))
+    return [decision.options[i] for i in (position - 1, position + 1) if 0 <= i < len(decision.options)]
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+def _options(decision: Decision) -> str:
+    options = decision.options
+    if len(options) > 3 and isinstance(options[0], int) and decision.ordered:
+        return f"one of {options[0]}, {options[1]}, ... {options[-1]}"
+    shown = ", ".join(map(repr, options[:20])) + (", ..." if len(options) > 20 else "")
+    return f"one of {shown}"
+
+
+# -- finding the decisions of a traced network ----------------------------------------------------
+
+
+def _uses(body: Body) -> dict[int, tuple[Decision, list[tuple[Expression, ...]]]]:
+    """Return every decision that live steps mention, with the gates of those steps."""
+    uses: dict[int, tuple[Decision, list[tuple[Expression, ...]]]] = {}
+
+    def note(operand: Operand, gate: tuple[Expression, ...]) -> None:
+        for leaf in leaves(operand):
+            if isinstance(leaf, Decision):
+                uses.setdefault(id(leaf), (leaf, []))[1].append(gate)
+
+    def visit(inner: Body) -> None:
+        for step in inner.steps:
+            _note_step(step, note)
+            for nested in step.bodies:
+                visit(nested)
+
+    visit(body)
+    return uses
+
+
+def _note_step(step: Step, note: Any) -> None:
+    for operand in operands(step):
+        note(operand, step.gate)
+    for _, gate in step.inputs:
+        note(gate, step.gate)
+    for depth, condition in enumerate(step.gate):
+        note(condition, step.gate[:depth])
+
+
+def _gates(
+    space: str, uses: Mapping[int, tuple[Decision, list[tuple[Expression, ...]]]]
+) -> dict[str, Gate]:
+    """Return for each decision when it is active: wherever one of its uses is reached."""
+    gates: dict[str, Gate] = {}
+    for decision, found in uses.values():
+        if decision.name in gates:
+            raise SpaceError(
+                f"space {space!r}: two decisions are named {decision.name!r}; put each in an "
+                "ir.scope of its own, or make one decision and use it twice"
+            )
+        distinct = {tuple(map(repr, gate)): gate for gate in found}
+        gates[decision.name] = ((),) if () in distinct else tuple(distinct.values())
+    return gates
+
+
+def _ordered(
+    uses: Mapping[int, tuple[Decision, list[tuple[Expression, ...]]]], gates: Mapping[str, Gate]
+) -> tuple[Decision, ...]:
+    """Return the decisions as they appear in the network, each after those that gate it."""
+    by_name = {decision.name: decision for decision, _ in uses.values()}
+    ordered: dict[str, Decision] = {}
+
+    def place(name: str) -> None:
+        if name not in ordered:
+            for parent in sorted(gate_parents(gates[name])):
+                place(parent)
+            ordered[name] = by_name[name]
+
+    for name in by_name:
+        place(name)
+    return tuple(ordered.values())
