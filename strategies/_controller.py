@@ -1,0 +1,126 @@
+"""Draw points decision by decision from an LSTM, and score them again with gradients."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasflow.ir import Decision, Point, Space
+
+Step = tuple[int, int]  # a decision's index, and its option's index
+
+
+class Controller(nn.Module):
+    """Map the options chosen so far to a softmax over the next decision's options.
+
+    One LSTM layer reads the embedding of the option chosen last; every decision has its own softmax
+    (Zoph et al., 2018, appendix A.2). Inactive decisions take no step, so gates need no special
+    token; decisions held at their default or with one option take none either.
+    Where `tanh_limit` is set, logits become `tanh_limit * tanh(logits / temperature)`, as in ENAS
+    (Pham et al., 2018).
+    """
+
+    columns: Tensor  # (decisions, widest): the head's columns of each decision's options
+    absent: Tensor  # (decisions, widest): True past a decision's last option
+
+    def __init__(
+        self,
+        space: Space,
+        hidden: int,
+        init: float,
+        temperature: float,
+        tanh_limit: float | None,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.space, self.temperature, self.tanh_limit = space, temperature, tanh_limit
+        self.decisions: tuple[Decision, ...] = tuple(d for d in space.decisions if d.searched)
+        self.positions = [{option: i for i, option in enumerate(d.options)} for d in self.decisions]
+        sizes = [len(d.options) for d in self.decisions]
+        self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        tokens, widest = sum(sizes), max(sizes, default=1)
+        columns = torch.arange(widest)
+        self.register_buffer(
+            "columns",
+            torch.tensor(self.starts).unsqueeze(1)
+            + columns.minimum(torch.tensor(sizes).unsqueeze(1) - 1),
+        )
+        self.register_buffer("absent", columns >= torch.tensor(sizes).unsqueeze(1))
+        with torch.random.fork_rng(devices=[]):  # building layers draws from the global generator
+            self.embedding = nn.Embedding(tokens + 1, hidden)  # the last row starts a point
+            self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
+            self.head = nn.Linear(hidden, tokens)
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -init, init, generator=generator)
+
+    def draw(self, rng: random.Random, heat: float = 1.0) -> tuple[Point, list[float]]:
+        """Return a point and its steps' log-probabilities; `heat` above 1 flattens softmaxes."""
+        point: Point = {}
+        scores: list[float] = []
+        with torch.no_grad():
+            rows, head, bias = self.embedding.weight, self.head.weight, self.head.bias
+            weights = self.lstm.all_weights[0]
+            state = (rows.new_zeros(1, rows.shape[1]), rows.new_zeros(1, rows.shape[1]))
+            token = len(rows) - 1
+            for decision, start in zip(self.decisions, self.starts, strict=True):
+                if not self.space.active(decision, point):
+                    continue
+                chosen, count = 0, len(decision.options)
+                if count > 1:
+                    state = torch.lstm_cell(rows[token : token + 1], state, *weights)
+                    logits = F.linear(
+                        state[0], head[start : start + count], bias[start : start + count]
+                    )
+                    chosen, score = pick(self._shape(logits)[0].tolist(), rng, heat)
+                    scores.append(score)
+                    token = start + chosen
+                point[decision.name] = decision.options[chosen]
+        return point, scores
+
+    def steps(self, point: Point) -> list[Step]:
+        """Return the choices a point makes among two or more options, in drawing order."""
+        found = []
+        for i, decision in enumerate(self.decisions):
+            if len(decision.options) > 1 and decision.name in point:
+                value = point[decision.name]
+                found.append(
+                    (i, self.positions[i][tuple(value) if isinstance(value, list) else value])
+                )
+        return found
+
+    def score(self, points: Sequence[Sequence[Step]]) -> tuple[Tensor, Tensor]:
+        """Return every step's log-probability and entropy, (points, longest), 0 past the end."""
+        longest = max(map(len, points))
+        decision = torch.zeros(len(points), longest, dtype=torch.long)
+        option, token = decision.clone(), decision.clone()
+        real = torch.zeros(len(points), longest, dtype=torch.bool)
+        for row, steps in enumerate(points):
+            count = len(steps)
+            decision[row, :count] = torch.tensor([d for d, _ in steps])
+            option[row, :count] = torch.tensor([o for _, o in steps])
+            shifted = [len(self.embedding.weight) - 1, *(self.starts[d] + o for d, o in steps)]
+            token[row, :count] = torch.tensor(shifted[:count])
+            real[row, :count] = True
+        logits = self.head(self.lstm(self.embedding(token))[0]).gather(2, self.columns[decision])
+        scores = self._shape(logits).masked_fill(self.absent[decision], -1e9).log_softmax(dim=2)
+        entropy = -(scores.exp() * scores).sum(dim=2)
+        chosen = scores.gather(2, option.unsqueeze(2)).squeeze(2)
+        return chosen * real, entropy * real
+
+    def _shape(self, logits: Tensor) -> Tensor:
+        logits = logits / self.temperature
+        return logits if self.tanh_limit is None else self.tanh_limit * logits.tanh()
+
+
+def pick(logits: list[float], rng: random.Random, heat: float) -> tuple[int, float]:
+    """Draw from the softmax of `logits / heat`; return the index and its score at heat 1."""
+    top = max(logits)
+    weights = [math.exp((value - top) / heat) for value in logits]
+    chosen = rng.choices(range(len(logits)), weights)[0]
+    return chosen, logits[chosen] - top - math.log(sum(math.exp(value - top) for value in logits))

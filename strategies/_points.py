@@ -1,0 +1,88 @@
+"""Know which points were proposed or told, and draw the ones that were not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from nasflow.ir import Point, Space
+
+# Spaces up to this size are listed once half of them is seen: rejecting draws would slow down.
+LISTED = 100_000
+
+
+def key(point: Mapping[str, Any]) -> int:
+    """Return 64 bits that name a point, whatever the order of its decisions."""
+    text = json.dumps(point, sort_keys=True, separators=(",", ":"))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def dump_random(rng: random.Random) -> list[Any]:
+    """Return a random state as JSON."""
+    version, words, gauss = rng.getstate()
+    return [version, list(words), gauss]
+
+
+def load_random(rng: random.Random, state: list[Any]) -> None:
+    """Set a random state that `dump_random` returned."""
+    version, words, gauss = state
+    rng.setstate((version, tuple(words), gauss))
+
+
+class Seen:
+    """Remember points by 8 bytes each, and draw uniformly from the others.
+
+    What `fresh` draws depends on the set and on `rng` only, so a restored set draws the same.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.keys: set[int] = set()
+        self._left: dict[int, Point] | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __contains__(self, point: Point) -> bool:
+        return key(point) in self.keys
+
+    def add(self, point: Point) -> bool:
+        """Remember a point; say whether it is new."""
+        name = key(point)
+        new = name not in self.keys
+        self.keys.add(name)
+        if self._left is not None:
+            self._left.pop(name, None)
+        return new
+
+    def fresh(self, rng: random.Random) -> Point | None:
+        """Return a point not seen, each as likely as another; None where none is left."""
+        if self.space.size <= LISTED and 2 * len(self.keys) >= self.space.size:
+            if self._left is None:
+                named = ((key(point), point) for point in self.space.enumerate())
+                self._left = {name: point for name, point in named if name not in self.keys}
+            if not self._left:
+                return None
+            return next(islice(self._left.values(), rng.randrange(len(self._left)), None))
+        while len(self.keys) < self.space.size:
+            point = self.space.sample(rng)
+            if point not in self:
+                return point
+        return None
+
+    def state(self) -> str:
+        """Return the set as base64 text."""
+        return base64.b64encode(
+            b"".join(k.to_bytes(8, "little") for k in sorted(self.keys))
+        ).decode()
+
+    def restore(self, state: str) -> None:
+        """Take the set that `state` returned."""
+        data = base64.b64decode(state)
+        self.keys = {int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)}
+        self._left = None
