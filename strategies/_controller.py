@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasflow.ir import Decision, Point, Space
+from strategies._points import thaw
 
 Step = tuple[int, int]  # a decision's index, and its option's index
 
@@ -39,7 +40,7 @@ class Controller(nn.Module):
     ) -> None:
         super().__init__()
         self.space, self.temperature, self.tanh_limit = space, temperature, tanh_limit
-        self.decisions: tuple[Decision, ...] = tuple(d for d in space.decisions if d.searched)
+        self.decisions: tuple[Decision, ...] = space.decisions
         self.positions = [{option: i for i, option in enumerate(d.options)} for d in self.decisions]
         sizes = [len(d.options) for d in self.decisions]
         self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
@@ -71,27 +72,24 @@ class Controller(nn.Module):
             for decision, start in zip(self.decisions, self.starts, strict=True):
                 if not self.space.active(decision, point):
                     continue
-                chosen, count = 0, len(decision.options)
-                if count > 1:
-                    state = torch.lstm_cell(rows[token : token + 1], state, *weights)
-                    logits = F.linear(
-                        state[0], head[start : start + count], bias[start : start + count]
-                    )
-                    chosen, score = pick(self._shape(logits)[0].tolist(), rng, heat)
-                    scores.append(score)
-                    token = start + chosen
+                if not open_to_choice(decision):
+                    point[decision.name] = decision.default
+                    continue
+                end = start + len(decision.options)
+                state = torch.lstm_cell(rows[token : token + 1], state, *weights)
+                logits = F.linear(state[0], head[start:end], bias[start:end])
+                chosen, score = pick(self._shape(logits)[0].tolist(), rng, heat)
                 point[decision.name] = decision.options[chosen]
+                scores.append(score)
+                token = start + chosen
         return point, scores
 
     def steps(self, point: Point) -> list[Step]:
         """Return the choices a point makes among two or more options, in drawing order."""
         found = []
         for i, decision in enumerate(self.decisions):
-            if len(decision.options) > 1 and decision.name in point:
-                value = point[decision.name]
-                found.append(
-                    (i, self.positions[i][tuple(value) if isinstance(value, list) else value])
-                )
+            if open_to_choice(decision) and decision.name in point:
+                found.append((i, self.positions[i][thaw(point[decision.name])]))
         return found
 
     def score(self, points: Sequence[Sequence[Step]]) -> tuple[Tensor, Tensor]:
@@ -116,6 +114,11 @@ class Controller(nn.Module):
     def _shape(self, logits: Tensor) -> Tensor:
         logits = logits / self.temperature
         return logits if self.tanh_limit is None else self.tanh_limit * logits.tanh()
+
+
+def open_to_choice(decision: Decision) -> bool:
+    """Whether there is anything to decide."""
+    return decision.searched and len(decision.options) > 1
 
 
 def pick(logits: list[float], rng: random.Random, heat: float) -> tuple[int, float]:

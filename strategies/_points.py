@@ -22,6 +22,13 @@ def key(point: Mapping[str, Any]) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
+def thaw(value: Any) -> Any:
+    """Return what JSON stored as lists as the tuples they were, at any depth of a point."""
+    if isinstance(value, dict):
+        return {name: thaw(each) for name, each in value.items()}
+    return tuple(map(thaw, value)) if isinstance(value, list | tuple) else value
+
+
 def dump_random(rng: random.Random) -> list[Any]:
     """Return a random state as JSON."""
     version, words, gauss = rng.getstate()
