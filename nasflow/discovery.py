@@ -14,14 +14,18 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nasflow.errors import ConfigError, NasflowError, SpaceError, nearest
 
 if TYPE_CHECKING:
     from nasflow.ir import Graph, Model, Space
 
-BUNDLED = Path(__file__).resolve().parent.parent  # search_spaces/, strategies/ and conf/ lie beside nasflow/
+T = TypeVar("T")
+
+BUNDLED = (
+    Path(__file__).resolve().parent.parent
+)  # search_spaces/, strategies/ and conf/ lie beside nasflow/
 PACKAGES = {"space": "search_spaces", "strategy": "strategies"}
 ENTRY_POINTS = {"space": "nasflow.spaces", "strategy": "nasflow.strategies"}
 
@@ -29,7 +33,9 @@ ENTRY_POINTS = {"space": "nasflow.spaces", "strategy": "nasflow.strategies"}
 def names(kind: str) -> tuple[str, ...]:
     """Return the names that `find` knows, sorted; `kind` is ``"space"`` or ``"strategy"``."""
     found = (entry.name for entry in pkgutil.iter_modules(_package(PACKAGES[kind]).__path__))
-    return tuple(sorted({name for name in found if not name.startswith("_")} | set(_entry_points(kind))))
+    return tuple(
+        sorted({name for name in found if not name.startswith("_")} | set(_entry_points(kind)))
+    )
 
 
 def find(kind: str, name: str) -> Callable[..., Any]:
@@ -41,9 +47,12 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         return _import_path(name)
     known = names(kind)
     if name not in known:
-        raise ConfigError(f"unknown {kind} {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
+        raise ConfigError(
+            f"unknown {kind} {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
+        )
     if name in _entry_points(kind):
-        return _guarded(f"entry point {name!r} of {ENTRY_POINTS[kind]}", _entry_points(kind)[name].load)
+        entry: Callable[[], Callable[..., Any]] = _entry_points(kind)[name].load
+        return _guarded(f"entry point {name!r} of {ENTRY_POINTS[kind]}", entry)
     module = _import(f"{PACKAGES[kind]}.{name}")
     return _space_function(module) if kind == "space" else _strategy_class(module)
 
@@ -51,9 +60,10 @@ def find(kind: str, name: str) -> Callable[..., Any]:
 def space(name: str, **settings: Any) -> Space:
     """Build the search space called `name`; `settings` are the keywords of its ``space`` function.
 
-    Raises ConfigError for an unknown name or setting, SpaceError for settings that make no valid space.
+    Its smallest, its largest, its named and some random points are type-checked. Raises ConfigError for an
+    unknown name or setting, SpaceError for settings that make no valid space.
     """
-    return build(find("space", name), f"space {name!r}", **settings)
+    return _space(name, settings).verify()
 
 
 def spaces() -> tuple[str, ...]:
@@ -68,9 +78,11 @@ def model(name: str) -> Graph:
     """
     known = models()
     if name not in known:
-        raise ConfigError(f"unknown model {name!r}{nearest(name, known)}; `nasflow zoo` lists all {len(known)}")
+        raise ConfigError(
+            f"unknown model {name!r}{nearest(name, known)}; `nasflow zoo` lists all {len(known)}"
+        )
     family, entry = known[name]
-    return space(family, **entry.settings).bind(entry.point)
+    return _space(family, entry.settings).bind(entry.point)
 
 
 def models() -> dict[str, tuple[str, Model]]:
@@ -83,17 +95,32 @@ def models() -> dict[str, tuple[str, Model]]:
         module = inspect.getmodule(find("space", family))
         for name, entry in getattr(module, "MODELS", {}).items():
             if name in found:
-                raise SpaceError(f"model {name!r} is named by two spaces, {found[name][0]!r} and {family!r}")
+                raise SpaceError(
+                    f"model {name!r} is named by two spaces, {found[name][0]!r} and {family!r}"
+                )
             found[name] = (family, entry)
     return found
+
+
+def _space(name: str, settings: Mapping[str, Any]) -> Space:
+    from nasflow.ir import Space
+
+    made = build(find("space", name), f"space {name!r}", **settings)
+    if not isinstance(made, Space):
+        raise SpaceError(
+            f"space {name!r}: expected its function to return an ir.Space, got {made!r}"
+        )
+    return made
 
 
 def build(factory: Callable[..., Any], what: str, *arguments: Any, **settings: Any) -> Any:
     """Call `factory`, refusing a setting it does not take with the nearest one it does."""
     known = parameters(factory)
-    for key in settings if known is not None else ():
-        if key not in known:
-            raise ConfigError(f"{what} has no setting {key!r}{nearest(key, known)}; it has: {', '.join(known) or 'none'}")
+    for key in settings:
+        if known is not None and key not in known:
+            raise ConfigError(
+                f"{what} has no setting {key!r}{nearest(key, known)}; it has: {', '.join(known) or 'none'}"
+            )
     return factory(*arguments, **settings)
 
 
@@ -105,7 +132,9 @@ def parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:
     signature = inspect.signature(factory).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in signature):
         return None
-    return {p.name: p.default for p in signature if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    return {
+        p.name: p.default for p in signature if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    }
 
 
 def _package(name: str) -> ModuleType:
@@ -127,9 +156,11 @@ def _entry_points(kind: str) -> Mapping[str, Any]:
 
 def _import_path(path: str) -> Callable[..., Any]:
     module, _, attribute = path.replace(":", ".").rpartition(".")
-    found = getattr(_import(module), attribute, None)
+    found: Callable[..., Any] | None = getattr(_import(module), attribute, None)
     if not callable(found):
-        raise ConfigError(f"import path {path!r}: module {module!r} has no function or class {attribute!r}")
+        raise ConfigError(
+            f"import path {path!r}: module {module!r} has no function or class {attribute!r}"
+        )
     return found
 
 
@@ -137,7 +168,7 @@ def _import(name: str) -> ModuleType:
     return _guarded(f"module {name!r}", lambda: importlib.import_module(name))
 
 
-def _guarded(what: str, load: Callable[[], Any]) -> Any:
+def _guarded(what: str, load: Callable[[], T]) -> T:
     """Run somebody's module; whatever it raises becomes one line that says where."""
     try:
         return load()
@@ -148,19 +179,24 @@ def _guarded(what: str, load: Callable[[], Any]) -> Any:
 
 
 def _space_function(module: ModuleType) -> Callable[..., Any]:
-    function = getattr(module, "space", None)
+    function: Callable[..., Any] | None = getattr(module, "space", None)
     if not callable(function):
         raise ConfigError(f"{module.__file__} defines no function `space(**settings) -> ir.Space`")
     return function
 
 
 def _strategy_class(module: ModuleType) -> Callable[..., Any]:
-    public = [
+    public: list[Callable[..., Any]] = [
         value
         for name, value in vars(module).items()
-        if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_") and hasattr(value, "ask")
+        if inspect.isclass(value)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+        and hasattr(value, "ask")
     ]
     if len(public) != 1:
         listed = ", ".join(value.__name__ for value in public) or "none"
-        raise ConfigError(f"{module.__file__} must define one public class with ask() and tell(); it defines {listed}")
+        raise ConfigError(
+            f"{module.__file__} must define one public class with ask() and tell(); it defines {listed}"
+        )
     return public[0]

@@ -18,17 +18,25 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"(<!-- not run: [^>]+-->\s*)?^```(python|console|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- not run: [^>]+-->\s*)?^```(python|console|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 FILE = re.compile(r"# ((?:[\w.-]+/)*[\w.-]+\.(?:py|yaml))\n")
 QUICK = ("zoo", "show", "export")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """Return (language, text) of the blocks to run."""
-    return [(language, text) for skip, language, text in BLOCK.findall(page.read_text(encoding="utf-8")) if not skip]
+    return [
+        (language, text)
+        for skip, language, text in BLOCK.findall(page.read_text(encoding="utf-8"))
+        if not skip
+    ]
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_blocks_run(page: Path, tmp_path: Path) -> None:
     program: list[str] = []
     for language, text in blocks(page):
@@ -53,7 +61,11 @@ def commands(text: str) -> list[str]:
     prefix = "$ python -m nasflow "
     found = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
     plain = [re.sub(r"\s#.*|\s*[|>].*", "", line).replace("'", "") for line in found]
-    return [f"{sys.executable} -m nasflow {line}" for line in plain if line.split()[0] in QUICK and "run=" not in line]
+    return [
+        f"{sys.executable} -m nasflow {line}"
+        for line in plain
+        if line.split()[0] in QUICK and "run=" not in line
+    ]
 
 
 def test_commands_picks_what_is_quick() -> None:
@@ -63,5 +75,13 @@ def test_commands_picks_what_is_quick() -> None:
 
 def _run(command: list[str], folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"

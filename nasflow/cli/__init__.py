@@ -42,7 +42,9 @@ def entry() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0, 2 for anything a person can mend, 130 when interrupted."""
     if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())  # so that people's own spaces are found, as under `python -m`
+        sys.path.insert(
+            0, os.getcwd()
+        )  # so that people's own spaces are found, as under `python -m`
     try:
         return _run(arguments)
     except NasflowError as error:
@@ -69,7 +71,9 @@ def parse(arguments: Sequence[str]) -> Line:
         name, given, value = word.partition("=")
         name = SHORT.get(name, name)
         if name not in OPTIONS:
-            raise ConfigError(f"unknown option {word!r}{nearest(name, OPTIONS)}; there are: {', '.join(OPTIONS)}")
+            raise ConfigError(
+                f"unknown option {word!r}{nearest(name, OPTIONS)}; there are: {', '.join(OPTIONS)}"
+            )
         if name in ("--cfg", "--config-dir") and not given:
             value = next(words, "")
         options[name] = value
@@ -96,7 +100,9 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"nasflow {__version__}")
         return 0
     if arguments[0] not in COMMANDS:
-        raise ConfigError(f"unknown command {arguments[0]!r}{nearest(arguments[0], COMMANDS)}; there are: {', '.join(COMMANDS)}")
+        raise ConfigError(
+            f"unknown command {arguments[0]!r}{nearest(arguments[0], COMMANDS)}; there are: {', '.join(COMMANDS)}"
+        )
     return _command(parse(arguments))
 
 
@@ -111,7 +117,11 @@ def _command(line: Line) -> int:
         raise ConfigError(f"--multirun works with search, not with {line.command}")
     configure = getattr(command, "configure", configuration.compose)
     if "--multirun" in line.options:
-        return int(command.run_many(configuration.combinations(line.overrides), line.options.get("--config-dir")))
+        return int(
+            command.run_many(
+                configuration.combinations(line.overrides), line.options.get("--config-dir")
+            )
+        )
     config = configure(line.command, line.overrides, line.options.get("--config-dir"))
     if "--cfg" in line.options:
         print(configuration.to_yaml(config), end="")
@@ -120,7 +130,12 @@ def _command(line: Line) -> int:
 
 
 def _overview() -> str:
-    lines = ["Neural architecture search on a typed graph.", "", "usage: python -m nasflow <command> [field=value ...]", ""]
+    lines = [
+        "Neural architecture search on a typed graph.",
+        "",
+        "usage: python -m nasflow <command> [field=value ...]",
+        "",
+    ]
     for name in COMMANDS:
         module = importlib.import_module(f"nasflow.cli.{name}")
         lines.append(f"  {name:8} {(module.__doc__ or '').splitlines()[0]}")

@@ -17,15 +17,23 @@ if TYPE_CHECKING:
 
 CONF = discovery.BUNDLED / "conf"
 PRIMARY = {"search": "config"}  # every other command's file has the command's name
-PATHS = ("out", "run", "to")  # taken as they are: `=`, `,` and brackets mean nothing in them
+PATHS = (
+    "out",
+    "run",
+    "to",
+    "data.path",
+)  # taken as they are: `=`, `,` and brackets mean nothing in them
 BUILT = ("space", "strategy")  # their settings are the keywords of a function, not fields of a file
 OPEN = (*BUILT, "objective")  # fields below these may be new; who reads them says what there is
 
 
-def compose(command: str, overrides: Sequence[str] = (), config_dir: str | None = None) -> DictConfig:
-    """Return the configuration of `command` under `overrides`; raises ConfigError, one line, for anything Hydra refuses.
+def compose(
+    command: str, overrides: Sequence[str] = (), config_dir: str | None = None
+) -> DictConfig:
+    """Return the configuration of `command` under `overrides`.
 
-    ``+group=option`` and ``group=option`` mean the same, and a space or strategy is a valid option as soon as its file exists.
+    ``+group=option`` and ``group=option`` mean the same, and a space or strategy is an option as soon as
+    its file exists. Raises ConfigError, one line, for anything Hydra refuses.
     """
     groups = choices(command, config_dir)
     words = [_normal(word, groups) for word in overrides]
@@ -68,7 +76,9 @@ def combinations(overrides: Sequence[str]) -> list[tuple[str, ...]]:
         override = _parsed(word)
         swept = override.is_sweep_override()
         key = override.get_key_element()
-        lists.append([f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word])
+        lists.append(
+            [f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [word]
+        )
     return list(itertools.product(*lists))
 
 
@@ -104,12 +114,16 @@ def to_yaml(config: DictConfig) -> str:
 
 
 def plain(config: Any) -> Any:
-    """Return a configuration node as plain dicts, lists and scalars, interpolations resolved; ConfigError if one fails."""
+    """Return a node as plain dicts, lists and scalars; ConfigError for a value that is missing."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+        return (
+            OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            if OmegaConf.is_config(config)
+            else config
+        )
     except OmegaConfBaseException as error:
         raise ConfigError(_first_line(error)) from error
 
@@ -147,7 +161,9 @@ def _check_option(word: str, groups: dict[str, tuple[str, ...]]) -> None:
     option = option.removesuffix(".yaml")
     if group in groups and re.fullmatch(r"[\w.-]+", option) and option not in groups[group]:
         listed = ", ".join(groups[group])
-        raise ConfigError(f"unknown {group} {option!r}{nearest(option, groups[group])}; there are: {listed}")
+        raise ConfigError(
+            f"unknown {group} {option!r}{nearest(option, groups[group])}; there are: {listed}"
+        )
 
 
 def _hydra(command: str, words: list[str], config_dir: str | None) -> DictConfig:
@@ -182,7 +198,7 @@ def _own_folder() -> Any:
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-    class OwnFolder(SearchPathPlugin):  # type: ignore[misc]
+    class OwnFolder(SearchPathPlugin):
         path: str | None = None
 
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
@@ -198,7 +214,9 @@ def _offer_discovered(config_dir: str | None) -> None:
     from hydra.core.config_store import ConfigStore
 
     for group in BUILT:
-        files = {file.stem for folder in _folders(config_dir) for file in folder.glob(f"{group}/*.yaml")}
+        files = {
+            file.stem for folder in _folders(config_dir) for file in folder.glob(f"{group}/*.yaml")
+        }
         for name in set(discovery.names(group)) - files:
             ConfigStore.instance().store(group=group, name=name, node={"name": name})
 
@@ -216,10 +234,14 @@ def _complete(config: DictConfig, group: str) -> None:
     for key in chosen:
         if key not in known and key not in ("name", "_target_"):
             listed = ", ".join(known) or "none"
-            raise ConfigError(f"{group} {target!r} has no field {key!r}{nearest(str(key), known)}; it has: {listed}")
+            raise ConfigError(
+                f"{group} {target!r} has no field {key!r}{nearest(str(key), known)}; it has: {listed}"
+            )
     with open_dict(chosen):
         for key, default in known.items():
-            if key not in chosen and isinstance(default, (bool, int, float, str, tuple, type(None))):
+            if key not in chosen and isinstance(
+                default, (bool, int, float, str, tuple, type(None))
+            ):
                 chosen[key] = list(default) if isinstance(default, tuple) else default
 
 
@@ -229,10 +251,16 @@ def _explain(error: Exception, command: str, words: list[str], config_dir: str |
         return _first_line(error)
     groups = choices(command, config_dir)
     kept = [word for word in words if word.partition("=")[0] in groups]
-    known = [*groups, *keys(_hydra(command, kept, config_dir))] if len(kept) < len(words) else [*groups]
+    known = (
+        [*groups, *keys(_hydra(command, kept, config_dir))] if len(kept) < len(words) else [*groups]
+    )
     key = unknown.group(1)
     near = nearest(key, known)
-    return f"unknown field {key!r}{near}" if near else f"unknown field {key!r}; `nasflow {command} --cfg job` lists all"
+    return (
+        f"unknown field {key!r}{near}"
+        if near
+        else f"unknown field {key!r}; `nasflow {command} --cfg job` lists all"
+    )
 
 
 def _parsed(word: str) -> Any:
@@ -246,7 +274,9 @@ def _parsed(word: str) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith("full_key")]
+    lines = [
+        line.strip()
+        for line in str(error).splitlines()
+        if line.strip() and not line.strip().startswith("full_key")
+    ]
     return "; ".join(lines[:3])
-
-

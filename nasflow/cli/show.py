@@ -1,18 +1,18 @@
 """Show a network: its values' types, the cost of every node, its decisions, pictures of its blocks.
 
-    python -m nasflow show model=resnet50
-    python -m nasflow show run=outputs/... rank=1 to=pictures
+python -m nasflow show model=resnet50
+python -m nasflow show run=outputs/... rank=1 to=pictures
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nasflow.cli.describe import decisions
 from nasflow.cli.files import write
 from nasflow.cli.source import found
 from nasflow.cli.table import table
+from nasflow.report.text import decisions
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,7 +45,7 @@ def nodes(graph: Graph) -> list[tuple[str, str, str, int, int]]:
     rows = []
     counted: set[tuple[str, str]] = set()
     for path, node, _ in graph.walk():
-        applied = node.content
+        applied: Any = node.content  # `walk` yields operations only
         owner = (path.rpartition("/")[0], node.weights)
         params = 0 if owner in counted else applied.params
         counted.add(owner)
@@ -65,6 +65,14 @@ def costs(graph: Graph, measures: dict[str, float]) -> dict[str, str]:
     import dataclasses
 
     exact = dataclasses.asdict(graph.cost())
-    lines = {name: f"{value:,}" if isinstance(value, int) else str(value) for name, value in exact.items()}
+    lines = {
+        name: f"{value:,}" if isinstance(value, int) else str(value)
+        for name, value in exact.items()
+    }
     others = {name: f"{value:.4g}" for name, value in measures.items() if name not in lines}
-    return {"input": " + ".join(map(str, graph.inputs)), **lines, **others, "fingerprint": graph.fingerprint}
+    return {
+        "input": " + ".join(map(str, graph.inputs)),
+        **lines,
+        **others,
+        "fingerprint": graph.fingerprint,
+    }

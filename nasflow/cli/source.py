@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasflow import discovery
-from nasflow.errors import ConfigError, GraphError
+from nasflow.errors import ConfigError, GraphError, RunError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from nasflow.ir import Graph, Point
+    from nasflow.ir import Graph, Point, Space
+    from nasflow.search.results import Run
 
 LARGEST_FILE = 64 * 2**20  # bytes of a graph.json; what it may hold is bounded by `Graph.from_json`
 
@@ -57,3 +58,29 @@ def read_graph(path: Path) -> Graph:
         return Graph.from_json(data)
     except GraphError as error:
         raise GraphError(f"{path}: {error}") from error
+
+
+def _of_run(folder: Path, rank: int) -> Found:
+    from nasflow.search import results
+
+    run = results.load(folder)
+    entry = run.rank(rank)
+    weights = folder / "weights" / f"{entry.fingerprint}.safetensors"
+    return Found(
+        f"{folder.resolve().name}, rank {rank}",
+        space_of(run).bind(entry.point),
+        entry.point,
+        entry.result.measures,
+        weights if weights.is_file() else None,
+    )
+
+
+def space_of(run: Run) -> Space:
+    """Return the space that a run searches; raises RunError for a run that began with an object of its own."""
+    spec = run.plan.get("space")
+    if spec is None:
+        raise RunError(
+            f"{run.out}: this run searches a space made in a program; only that program can bind its points"
+        )
+    settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
+    return discovery.space(spec.get("_target_") or spec["name"], **settings)

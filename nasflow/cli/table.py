@@ -12,7 +12,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     right = [bool(rows) and isinstance(rows[0][i], int | float) for i in range(len(header))]
     lines = []
     for row in [list(header), *texts]:
-        cells = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        cells = (
+            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
+        )
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 

@@ -30,14 +30,20 @@ FORMATS = ("table", "csv", "json")
 def run(config: DictConfig) -> int:
     """Print the models whose names match."""
     if config.format not in FORMATS:
-        raise ConfigError(f"format {config.format!r}{nearest(str(config.format), FORMATS)}: expected one of {', '.join(FORMATS)}")
+        raise ConfigError(
+            f"format {config.format!r}{nearest(str(config.format), FORMATS)}: expected one of {', '.join(FORMATS)}"
+        )
     models = discovery.models()
     chosen = [name for name in models if fnmatch.fnmatchcase(name, str(config.match))]
     if not chosen:
-        raise ConfigError(f"no model matches {config.match!r}{nearest(str(config.match), models)}; there are {len(models)}")
+        raise ConfigError(
+            f"no model matches {config.match!r}{nearest(str(config.match), models)}; there are {len(models)}"
+        )
     rows = [_row(name, models[name][0]) for name in chosen]
     if config.format == "json":
-        entries = [{**dict(zip(COLUMNS, row, strict=True)), **_origin(models[row[0]][1])} for row in rows]
+        entries = [
+            {**dict(zip(COLUMNS, row, strict=True)), **_origin(models[row[0]][1])} for row in rows
+        ]
         print(json.dumps(entries, indent=1))
     elif config.format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -54,7 +60,10 @@ def _row(name: str, space: str) -> tuple[str, str, str, int, int]:
 
 
 def _origin(entry: object) -> dict[str, object]:
-    return {"source": getattr(entry, "source", None), "reconstructed": getattr(entry, "reconstructed", False)}
+    return {
+        "source": getattr(entry, "source", None),
+        "reconstructed": getattr(entry, "reconstructed", False),
+    }
 
 
 def shapes(graph: Graph) -> str:

@@ -28,15 +28,24 @@ class Box:
     kind: str = "fixed"
 
 
-def draw(boxes: Mapping[Hashable, Box], edges: Sequence[tuple[Hashable, Hashable]], title: str = "") -> str:
+def draw(
+    boxes: Mapping[Hashable, Box], edges: Sequence[tuple[Hashable, Hashable]], title: str = ""
+) -> str:
     """Return an SVG document; every edge points from an earlier key of `boxes` to a later one."""
     widths = {node: LETTER * len(box.label) + 20 for node, box in boxes.items()}
     layout = layered(widths, edges, height=HEIGHT)
     head = HEAD if title else 0.0
     width = max(layout.width, LETTER * len(title)) + 2 * MARGIN
     height = layout.height + 2 * MARGIN + head
-    body = [*_lines(layout), *(_box(box, layout.centres[node], widths[node]) for node, box in boxes.items())]
-    heading = f"<text x='{MARGIN}' y='{MARGIN + 8}' {FONT} font-weight='600' fill='#222'>{escape(title)}</text>" if title else ""
+    body = [
+        *_lines(layout),
+        *(_box(box, layout.centres[node], widths[node]) for node, box in boxes.items()),
+    ]
+    heading = (
+        f"<text x='{MARGIN}' y='{MARGIN + 8}' {FONT} font-weight='600' fill='#222'>{escape(title)}</text>"
+        if title
+        else ""
+    )
     return "\n".join(
         [
             f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' "

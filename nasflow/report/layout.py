@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,12 @@ class Layout:
 
 
 def layered(
-    widths: Mapping[Node, float], edges: Sequence[Edge], *, height: float = 26, gap: float = 18, rise: float = 30
+    widths: Mapping[Node, float],
+    edges: Sequence[Edge],
+    *,
+    height: float = 26,
+    gap: float = 18,
+    rise: float = 30,
 ) -> Layout:
     """Lay out `edges` over nodes of the given box widths (pixels), after Sugiyama, Tagawa and Toda (1981).
 
@@ -34,17 +40,27 @@ def layered(
     sizes = {**widths, **{place: 8.0 for chain in chains for place in chain[1:-1]}}
     above, below = defaultdict(list), defaultdict(list)
     for chain in chains:
-        for upper, lower in zip(chain, chain[1:], strict=False):
+        for upper, lower in itertools.pairwise(chain):
             below[upper].append(lower)
             above[lower].append(upper)
     rows = _rows(sizes, level, chains)
     x = _order_and_place(rows, sizes, above, below, gap)
     left = min((x[node] - sizes[node] / 2 for node in sizes), default=0.0)
-    y = {node: row * (height + rise) + height / 2 for row, nodes in enumerate(rows) for node in nodes}
+    y = {
+        node: row * (height + rise) + height / 2 for row, nodes in enumerate(rows) for node in nodes
+    }
     points = {node: (x[node] - left, y[node]) for node in sizes}
     right = max((points[node][0] + sizes[node] / 2 for node in sizes), default=0.0)
-    lines = [(edge, [points[place] for place in chain]) for edge, chain in zip(edges, chains, strict=True)]
-    return Layout({node: points[node] for node in widths}, lines, right, max(1, len(rows)) * (height + rise) - rise)
+    lines = [
+        (edge, [points[place] for place in chain])
+        for edge, chain in zip(edges, chains, strict=True)
+    ]
+    return Layout(
+        {node: points[node] for node in widths},
+        lines,
+        right,
+        max(1, len(rows)) * (height + rise) - rise,
+    )
 
 
 def _levels(widths: Mapping[Node, float], edges: Sequence[Edge]) -> dict[Node, int]:
@@ -62,7 +78,9 @@ def _chain(index: int, edge: Edge, level: Mapping[Node, int]) -> list[Node]:
     return [source, *((index, row) for row in range(level[source] + 1, level[target])), target]
 
 
-def _rows(sizes: Mapping[Node, float], level: Mapping[Node, int], chains: Sequence[list[Node]]) -> list[list[Node]]:
+def _rows(
+    sizes: Mapping[Node, float], level: Mapping[Node, int], chains: Sequence[list[Node]]
+) -> list[list[Node]]:
     depth = {**level}
     for chain in chains:
         for offset, place in enumerate(chain[1:-1], 1):
@@ -98,7 +116,13 @@ def _mean(values: list[float], default: float) -> float:
     return sum(values) / len(values) if values else default
 
 
-def _pack(row: list[Node], wish: Mapping[Node, float], sizes: Mapping[Node, float], gap: float, x: dict[Node, float]) -> None:
+def _pack(
+    row: list[Node],
+    wish: Mapping[Node, float],
+    sizes: Mapping[Node, float],
+    gap: float,
+    x: dict[Node, float],
+) -> None:
     """Put the row's nodes as near to where they wish as their widths allow, keeping their order.
 
     Neighbours that would overlap form a block whose offset is the mean of its members' wishes (isotonic regression).

@@ -89,7 +89,9 @@ def _label(node: Node) -> str:
         name = node.content.name
         return name if node.name in (name, "") else _cut(f"{node.name}: {name}")
     op = node.content.op
-    values = [str(value) for value in op.attributes() if value is not None and not isinstance(value, bool)]
+    values = [
+        str(value) for value in op.attributes() if value is not None and not isinstance(value, bool)
+    ]
     return _cut(f"{type(op).__name__} {', '.join(values)}".strip())
 
 
@@ -98,7 +100,7 @@ def _cut(text: str) -> str:
 
 
 def _shape(kind: object) -> str:
-    return "×".join(str(size) for size in getattr(kind, "shape", ()))
+    return "x".join(str(size) for size in getattr(kind, "shape", ()))
 
 
 def _free(name: str, taken: dict[str, str]) -> str:

@@ -22,7 +22,10 @@ class Patient:
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the working folder, which holds search_spaces/mine_ and strategies/patient_ (names of this test alone)."""
-    for folder, name, text in (("search_spaces", "mine_", SPACE), ("strategies", "patient_", STRATEGY)):
+    for folder, name, text in (
+        ("search_spaces", "mine_", SPACE),
+        ("strategies", "patient_", STRATEGY),
+    ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"{name}.py").write_text(text)
     monkeypatch.chdir(tmp_path)

@@ -16,7 +16,9 @@ MINE = ("space=mine_", "strategy=patient_")
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize("plus", ["", "+"])
 def test_groups_with_and_without_plus(plus: str) -> None:
-    config = compose("search", [f"{plus}space=mine_", f"{plus}strategy=patient_", f"{plus}budget.trials=3"])
+    config = compose(
+        "search", [f"{plus}space=mine_", f"{plus}strategy=patient_", f"{plus}budget.trials=3"]
+    )
     assert config.space.name == "mine_"
     assert config.strategy.name == "patient_"
     assert config.budget.trials == 3
@@ -27,7 +29,9 @@ def test_settings_of_a_space_are_the_keywords_of_its_function() -> None:
     config = compose("search", [*MINE, "space.width=16"])
     assert (config.space.width, list(config.space.kernels)) == (16, [3, 5])
     assert config.strategy.patience == 3
-    with pytest.raises(ConfigError, match=r"space 'mine_' has no field 'widht' \(did you mean 'width'\?\)"):
+    with pytest.raises(
+        ConfigError, match=r"space 'mine_' has no field 'widht' \(did you mean 'width'\?\)"
+    ):
         compose("search", [*MINE, "space.widht=16"])
 
 
@@ -62,7 +66,11 @@ def test_own_folder_of_configuration_comes_first(own: Path) -> None:
     (folder / "objective").mkdir()
     (folder / "objective" / "accuracy.yaml").write_text("measures: {f1: max}\n")
     config = compose("search", ["space=wide", "strategy=patient_", "space.name=x"], str(folder))
-    assert (config.space.width, config.space.name, dict(config.objective.measures)) == (64, "x", {"f1": "max"})
+    assert (config.space.width, config.space.name, dict(config.objective.measures)) == (
+        64,
+        "x",
+        {"f1": "max"},
+    )
 
 
 def test_combinations_expand_sweeps_but_not_paths() -> None:
@@ -79,5 +87,5 @@ def test_apply_changes_only_what_is_there() -> None:
     config = compose("search", MINE)
     configuration.apply(config, ["budget.trials=7"])
     assert config.budget.trials == 7
-    with pytest.raises(ConfigError, match="did you mean 'budget.trials'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'budget\.trials'"):
         configuration.apply(config, ["budget.trial=7"])

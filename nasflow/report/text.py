@@ -12,7 +12,9 @@ def decisions(point: Mapping[str, object]) -> str:
         scope, _, leaf = name.rpartition("/")
         scopes.setdefault(scope, []).append(f"{leaf}={_text(value)}")
     width = max((len(scope) for scope in scopes), default=0)
-    return "\n".join(f"  {scope.ljust(width)}  {' '.join(values)}".rstrip() for scope, values in scopes.items())
+    return "\n".join(
+        f"  {scope.ljust(width)}  {' '.join(values)}".rstrip() for scope, values in scopes.items()
+    )
 
 
 def _text(value: object) -> str:

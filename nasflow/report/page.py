@@ -1,0 +1,183 @@
+"""One HTML page about a run, with everything in it: no scripts, and nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from nasflow.report.picture import pictures
+from nasflow.report.plot import Series, plot, short
+from nasflow.report.text import decisions
+
+if TYPE_CHECKING:
+    from nasflow.ir import Graph
+    from nasflow.search.results import Entry, Run
+
+COSTS = ("macs", "params", "latency_ms")  # quality is drawn against the first that was measured
+SHOWN = ("accuracy", "params", "macs", "latency_ms", "train_seconds")
+MOST_PICTURES = 4  # of one network
+DOT, FRONT = "#3b73b9", "#c2571a"
+
+
+def page(run: Run, networks: Mapping[int, Graph], config: str) -> str:
+    """Return the page; `networks` are the best graphs by proposal number, `config` is the run's, as YAML."""
+    title = f"{run.out.resolve().name}: {_outcome(run)}"
+    style = files("nasflow.report").joinpath("page.css").read_text(encoding="utf-8")
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _summary(run),
+        "<h2>History</h2>",
+        _history(run),
+        *_against_cost(run),
+        "<h2>Best networks</h2>",
+        _table(run.ranked[: max(len(networks), 5)]),
+        *(_network(rank, run, n, graph) for rank, (n, graph) in enumerate(networks.items(), 1)),
+        "<h2>What failed, and why</h2>",
+        _failures(run),
+        "<h2>Configuration</h2>",
+        f"<pre>{escape(config)}</pre>",
+    ]
+    return "\n".join(
+        [
+            "<!doctype html>",
+            "<html lang='en'>",
+            f"<head><meta charset='utf-8'><title>{escape(title)}</title>",
+            f"<style>\n{style}</style></head>",
+            "<body>",
+            *parts,
+            "</body></html>",
+            "",
+        ]
+    )
+
+
+def reward(entry: Entry) -> float:
+    """Return the reward of a candidate that has one."""
+    assert entry.result.reward is not None
+    return entry.result.reward
+
+
+def _outcome(run: Run) -> str:
+    return f"best reward {reward(run.best):.4f}" if run.best else "no result yet"
+
+
+def _summary(run: Run) -> str:
+    rows = {
+        "ended": run.reason or "not yet: it is running, or was killed and can be resumed",
+        "evaluated": f"{len(run.entries):,} networks, {len(run.failed):,} of them failed",
+        "not evaluated": f"{run.duplicates:,} duplicates (answered from memory), {run.refused:,} refused (over a limit)",
+        "in flight": f"{run.in_flight:,}",
+        "time": f"{run.seconds:,.0f} s",
+    }
+    cells = "".join(
+        f"<tr><th>{key}</th><td>{escape(value)}</td></tr>" for key, value in rows.items()
+    )
+    return f"<table>{cells}</table>"
+
+
+def _history(run: Run) -> str:
+    rated = [
+        (i, entry) for i, entry in enumerate(run.entries, 1) if entry.result.reward is not None
+    ]
+    if not rated:
+        return "<p class='quiet'>Nothing has been measured.</p>"
+    points = [(float(i), reward(entry)) for i, entry in rated]
+    best = [points[0]]
+    for at, value in points[1:]:
+        best.append((at, max(value, best[-1][1])))
+    dots = Series(points, "dots", DOT, [_note(entry) for _, entry in rated])
+    return f"<figure>{plot([dots, Series(best, 'stair', FRONT)], 'networks evaluated', 'reward')}</figure>"
+
+
+def _against_cost(run: Run) -> list[str]:
+    rated = run.ranked
+    cost = _measured(rated, COSTS)
+    if cost is None:
+        return []
+    quality = _measured(rated, ("accuracy",))
+
+    def place(entry: Entry) -> tuple[float, float]:
+        measures = entry.result.measures
+        return measures[cost], measures[quality] if quality else reward(entry)
+
+    several = len(rated[0].result.values) > 1
+    front = sorted(run.front if several else _cheapest(rated, cost), key=place)
+    series = [
+        Series([place(entry) for entry in rated], "dots", DOT, [_note(entry) for entry in rated]),
+        Series([place(entry) for entry in front], "stair", FRONT),
+        Series([place(entry) for entry in front], "dots", FRONT, [_note(entry) for entry in front]),
+    ]
+    drawn = plot(series, cost, quality or "reward", log_x=True)
+    return ["<h2>Pareto front</h2>", f"<figure>{drawn}</figure>"]
+
+
+def _measured(entries: Sequence[Entry], names: Sequence[str]) -> str | None:
+    """Return the first of `names` that every entry measures."""
+    return next(
+        (n for n in names if entries and all(n in e.result.measures for e in entries)), None
+    )
+
+
+def _cheapest(rated: Sequence[Entry], cost: str) -> list[Entry]:
+    """Return those that none beats in both reward and `cost`."""
+    kept: list[Entry] = []
+    for entry in sorted(rated, key=lambda e: (e.result.measures[cost], -reward(e))):
+        if not kept or reward(entry) > reward(kept[-1]):
+            kept.append(entry)
+    return kept
+
+
+def _table(entries: Sequence[Entry]) -> str:
+    names = [name for name in SHOWN if any(name in entry.result.measures for entry in entries)]
+    rows = [
+        [str(rank), str(entry.n), f"{reward(entry):.4f}"]
+        + [_measure(entry.result.measures.get(name)) for name in names]
+        for rank, entry in enumerate(entries, 1)
+    ]
+    return _cells(["rank", "proposal", "reward", *names], rows)
+
+
+def _cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return an HTML table; what begins with a digit stands to the right."""
+    if not rows:
+        return "<p class='quiet'>None.</p>"
+    number = [cell[:1].isdigit() for cell in rows[0]]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        marks = (" class='number'" if right else "" for right in number)
+        inner = (f"<{tag}{mark}>{escape(c)}</{tag}>" for mark, c in zip(marks, cells, strict=True))
+        return f"<tr>{''.join(inner)}</tr>"
+
+    return f"<table>{line('th', header)}{''.join(line('td', row) for row in rows)}</table>"
+
+
+def _measure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4f}"
+
+
+def _network(rank: int, run: Run, n: int, graph: Graph) -> str:
+    entry = next(entry for entry in run.entries if entry.n == n)
+    drawn = list(pictures(graph).values())
+    shown = "".join(f"<figure>{svg}</figure>" for svg in (drawn[1:] or drawn)[:MOST_PICTURES])
+    return (
+        f"<details{' open' if rank == 1 else ''}><summary>{rank}. proposal {n}: {escape(_note(entry))}</summary>"
+        f"<pre>{escape(decisions(entry.point))}</pre>{shown}</details>"
+    )
+
+
+def _failures(run: Run) -> str:
+    reasons = Counter(entry.result.error or "" for entry in run.failed)
+    first = {entry.result.error: entry.n for entry in reversed(run.failed)}
+    rows = [[str(count), str(first[why]), why] for why, count in reasons.most_common()]
+    return _cells(["networks", "first proposal", "reason"], rows)
+
+
+def _note(entry: Entry) -> str:
+    measures = entry.result.measures
+    known = [f"{name} {short(measures[name])}" for name in SHOWN if name in measures]
+    return ", ".join([f"reward {reward(entry):.4f}", *known])
