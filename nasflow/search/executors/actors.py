@@ -1,0 +1,121 @@
+"""Evaluate candidates in batches on Ray actors: for evaluations far cheaper than a Tune trial (tens of milliseconds)."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from nasflow.errors import RunError
+from nasflow.search.executors.cluster import connected, graph_text
+from nasflow.search.job import Job, Outcome, Work, run_remote
+
+if TYPE_CHECKING:
+    from nasflow.search.executors import Place, Run
+    from nasflow.search.loop import Loop
+
+DEPTH = 2  # batches at each actor, so that none waits for the driver
+Batch = list[Job]
+
+
+class Evaluating:
+    """Evaluate batches in an actor's process."""
+
+    def evaluate(self, work: str, batch: list[tuple[int, str, int]]) -> list[str]:
+        """Return the outcomes, as JSON, of (proposal, graph, seed) triples."""
+        return [run_remote(work, n, graph, seed) for n, graph, seed in batch]
+
+
+def bring_up(place: Place, work: Work) -> Run:
+    """Return a function that runs a loop to its end on Ray actors."""
+
+    def run(loop: Loop) -> None:
+        with connected(place) as workers:
+            pool = Pool(place, work, workers)
+            try:
+                pool.run(loop)
+            finally:
+                pool.close()
+
+    return run
+
+
+class Pool:
+    """Keep actors busy with batches; replace those that die, and give their candidates another chance, one by one."""
+
+    def __init__(self, place: Place, work: Work, workers: int) -> None:
+        self.place, self.work = place, work.to_json()
+        self.actor = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus)(Evaluating)
+        # One worker takes one candidate at a time: then a run is bit-identical, whatever the timing.
+        self.depth, self.size = (1, 1) if workers == 1 else (DEPTH, place.batch)
+        self.queues: dict[Any, deque[Any]] = {self.actor.remote(): deque() for _ in range(workers)}
+        self.pending: dict[Any, tuple[Any, Batch]] = {}
+        self.again: deque[Batch] = deque()
+        self.deaths: Counter[int] = Counter()
+
+    def run(self, loop: Loop) -> None:
+        """Evaluate until the loop has nothing more to give and nothing is in flight."""
+        while True:
+            self._fill(loop)
+            if not self.pending:
+                return
+            ready, _ = ray.wait(list(self.pending), num_returns=1)
+            self._collect(ready[0], loop)
+
+    def close(self) -> None:
+        """End the actors."""
+        for actor in self.queues:
+            ray.kill(actor)
+
+    def _fill(self, loop: Loop) -> None:
+        for depth in range(self.depth):
+            for actor, queue in self.queues.items():
+                if len(queue) > depth:
+                    continue
+                batch = self.again.popleft() if self.again else list(islice(iter(loop.next, None), self.size))
+                if not batch:
+                    return
+                orders = [(job.n, graph_text(job.graph), job.seed) for job in batch]
+                reference = actor.evaluate.remote(self.work, orders)
+                queue.append(reference)
+                self.pending[reference] = (actor, batch)
+
+    def _collect(self, reference: Any, loop: Loop) -> None:
+        actor, batch = self.pending.pop(reference)
+        queue = self.queues[actor]
+        try:
+            outcomes = [Outcome(**_read(text)) for text in ray.get(reference)]
+        except RayTaskError as error:
+            raise RunError(f"a Ray worker cannot evaluate: {str(error).strip().splitlines()[-1]}") from error
+        except RayError:
+            self._replace(actor, reference, batch, loop)
+            return
+        queue.remove(reference)
+        for job, outcome in zip(batch, outcomes, strict=True):
+            loop.done(job, outcome)
+
+    def _replace(self, actor: Any, reference: Any, batch: Batch, loop: Loop) -> None:
+        """Put a new actor in the place of a dead one; only what it was working on counts as tried."""
+        lost = [(reference, batch)] + [(r, b) for r, (a, b) in self.pending.items() if a is actor]
+        working = next((r for r in self.queues[actor] if r in dict(lost)), reference)
+        del self.queues[actor]
+        self.queues[self.actor.remote()] = deque()
+        for other, jobs in lost:
+            self.pending.pop(other, None)
+            if other is working:
+                self.deaths.update(job.n for job in jobs)
+            for job in jobs:
+                if self.deaths[job.n] > self.place.retries:
+                    loop.done(job, Outcome(error=f"its worker died {self.deaths[job.n]} times"))
+                else:
+                    self.again.append([job])
+
+
+def _read(text: str) -> dict[str, Any]:
+    import json
+
+    data: dict[str, Any] = json.loads(text)
+    return data

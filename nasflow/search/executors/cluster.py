@@ -1,0 +1,146 @@
+"""Reach Ray: this machine alone by default, or a cluster that exists."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasflow.errors import RunError
+
+if TYPE_CHECKING:
+    from nasflow.search.executors import Place
+
+# One thread for each core of a worker, or workers fight for the cores; the names are those of OpenMP, MKL and OpenBLAS.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+PROBE = 3.0  # seconds to wait for the head of a cluster to answer
+OBJECT_STORE = 128 * 2**20  # only graphs travel through it, as JSON
+JOB_FILES = "runtime_resources/working_dir_files"  # where Ray unpacks the working directory of a job
+
+
+@contextlib.contextmanager
+def connected(place: Place) -> Iterator[int]:
+    """Connect to Ray for the time of a search and give the number of workers.
+
+    A session that exists in this process is used and left alone. Raises RunError (one line) for an address where no
+    cluster answers.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield workers(place)
+        return
+    address = place.address or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
+        _start(place)
+    else:
+        _join(address, place)
+    try:
+        yield workers(place)
+    finally:
+        ray.shutdown()
+
+
+def workers(place: Place) -> int:
+    """Return how many workers run at once: as asked for, or as many as the cluster holds, at least one."""
+    import ray
+
+    if place.workers is not None:
+        return place.workers
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    room = resources.get("CPU", 1) / place.cpus
+    if place.gpus:
+        room = min(room, resources.get("GPU", 0) / place.gpus)
+    return max(1, math.floor(room))
+
+
+def in_job_copy() -> bool:
+    """Tell whether the working directory is the temporary copy that a submitted Ray job runs in."""
+    return JOB_FILES in Path.cwd().as_posix()
+
+
+def _start(place: Place) -> None:
+    import ray
+
+    cores = len(os.sched_getaffinity(0))
+    asked = math.ceil((place.workers or 0) * place.cpus)
+    with _environment(_threads(place)):
+        ray.init(
+            address="local", num_cpus=max(cores, asked), include_dashboard=False, log_to_driver=False,
+            logging_level=logging.ERROR, object_store_memory=OBJECT_STORE, configure_logging=False,
+        )
+
+
+def _join(address: str, place: Place) -> None:
+    import ray
+
+    for head in _heads(address):
+        _probe(head, address)
+    environment: dict[str, Any] = {"env_vars": _threads(place)}
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a submitted job brings its whole working directory
+        environment["py_modules"] = _own_modules()
+    try:
+        ray.init(
+            address=address, runtime_env=environment, log_to_driver=False,
+            logging_level=logging.ERROR, configure_logging=False,
+        )
+    except Exception as error:
+        raise RunError(_unreachable(address, " ".join(str(error).split())[:300])) from error
+
+
+def _threads(place: Place) -> dict[str, str]:
+    return dict.fromkeys(THREADS, str(max(1, int(place.cpus))))
+
+
+def _own_modules() -> list[str]:
+    """Name the user's folders of spaces and strategies, which other machines do not have."""
+    return [str(path) for name in ("search_spaces", "strategies") if (path := Path.cwd() / name).is_dir()]
+
+
+def _heads(address: str) -> list[str]:
+    """Return the host:port to probe before Ray tries, which it does for half a minute."""
+    if address == "auto":
+        with contextlib.suppress(OSError):
+            return [Path("/tmp/ray/ray_current_cluster").read_text().strip()]
+        return []
+    return [address.removeprefix("ray://")]
+
+
+def _probe(head: str, address: str) -> None:
+    host, _, port = head.rpartition(":")
+    if not host or not port.isdigit():
+        raise RunError(_unreachable(address, f"expected auto, host:port or ray://host:port, got {address!r}"))
+    try:
+        socket.create_connection((host, int(port)), timeout=PROBE).close()
+    except (OSError, OverflowError) as error:
+        raise RunError(_unreachable(address, str(error))) from error
+
+
+def _unreachable(address: str, reason: str) -> str:
+    return f"ray.address={address}: no Ray cluster answers ({reason}); start one with `ray start --head`, or leave ray.address out"
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables for the processes started inside."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def graph_text(graph: Any) -> str:
+    """Return a graph as the JSON that travels to workers."""
+    return json.dumps(graph.to_json(), separators=(",", ":"))

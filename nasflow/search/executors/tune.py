@@ -1,0 +1,203 @@
+"""Train candidates as Ray Tune trials.
+
+Tune asks its search algorithm for trials and tells it of results, in one thread: ours passes both on to the loop, so that
+no step waits for another process, and nothing is proposed before there is a free worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+from ray.exceptions import RayActorError
+from ray.tune.search import Searcher
+
+from nasflow.errors import RunError
+from nasflow.search.executors.cluster import connected, graph_text
+from nasflow.search.job import Job, Outcome, Work, construct, finite, run_remote
+
+if TYPE_CHECKING:
+    from nasflow.search.executors import Place, Run
+    from nasflow.search.loop import Loop
+
+# Our ledger is the record of a run: Tune writes no logs of its own, leaves Ctrl-C alone, and asks for one trial at a time.
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+class Parcel:
+    """Carry a graph's JSON in a trial's configuration without showing it in names and logs."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return "graph"
+
+
+def bring_up(place: Place, work: Work) -> Run:
+    """Return a function that runs a loop to its end as Ray Tune trials."""
+
+    def run(loop: Loop) -> None:
+        with connected(place) as workers, _quiet(), _scratch() as folder:
+            feed = Feed(loop, place, work, workers)
+            if loop.over:
+                return
+            try:
+                _fit(feed, place, folder)
+            except BaseException as error:  # Tune wraps what the loop raised in errors of its own
+                raise feed.problem or error from error
+
+    return run
+
+
+class Feed(Searcher):
+    """Hand the loop's candidates to Tune, and Tune's results to the loop."""
+
+    def __init__(self, loop: Loop, place: Place, work: Work, workers: int) -> None:
+        super().__init__()
+        self.loop, self.place, self.work, self.workers = loop, place, work.to_json(), workers
+        self.problem: BaseException | None = None
+        self.jobs: dict[str, Job] = {}
+        self.again: deque[Job] = deque()
+        self.deaths: Counter[int] = Counter()
+        self.trials: dict[str, Any] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next candidate; None while all workers are busy or a result must come first."""
+        if len(self.jobs) < self.workers:
+            job = self.again.popleft() if self.again else self._guarded(self.loop.next)
+            if job is not None:
+                self.jobs[trial_id] = job
+                graph = Parcel(graph_text(job.graph))
+                return {"work": Parcel(self.work), "n": job.n, "graph": graph, "seed": job.seed}
+        return None if self.jobs or self.again else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Pass a trial's end on to the loop; a candidate whose worker died is tried again."""
+        job, trial = self.jobs.pop(trial_id), self.trials.pop(trial_id, None)
+        if not error:
+            self._guarded(lambda: self.loop.done(job, _outcome(result or {})))
+            return
+        self.deaths[job.n] += 1
+        if self.deaths[job.n] <= self.place.retries:
+            self.again.append(job)
+            return
+        reason = _reason(trial, self.deaths.pop(job.n))
+        self._guarded(lambda: self.loop.done(job, reason))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the ledger holds all there is."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: the ledger holds all there is."""
+
+    def _guarded(self, step: Any) -> Any:
+        """Take a step of the loop; keep what it raises, which Tune may wrap on the way up."""
+        try:
+            return step()
+        except BaseException as problem:
+            self.problem = problem
+            raise
+
+
+class Watch(tune.Callback):
+    """Remember trials while they run, and count how often Tune restarts one."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Remember a trial, to ask it later why it failed."""
+        self.feed.trials[trial.trial_id] = trial
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Count the death of a worker."""
+        self.feed.deaths[self.feed.jobs[trial.trial_id].n] += 1
+
+
+def _fit(feed: Feed, place: Place, folder: str) -> None:
+    resources = {"cpu": place.cpus} | ({"gpu": place.gpus} if place.gpus else {})
+    tune.Tuner(
+        tune.with_resources(_trial, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=feed, num_samples=-1, reuse_actors=True,
+            scheduler=construct(place.scheduler) if place.scheduler else None,
+        ),
+        run_config=tune.RunConfig(
+            name="search", storage_path=folder, verbose=0, callbacks=[Watch(feed)],
+            failure_config=tune.FailureConfig(max_failures=place.retries),
+        ),
+    ).fit()
+
+
+def _trial(config: dict[str, Any]) -> None:
+    """Evaluate one candidate in a worker; its reports are what schedulers judge by."""
+
+    def report(measures: dict[str, float]) -> None:
+        tune.report({"measures": finite(measures), **finite(measures)})
+
+    outcome = run_remote(config["work"].text, config["n"], config["graph"].text, config["seed"], report)
+    measures = json.loads(outcome)["measures"]
+    tune.report({**finite(measures), "outcome": outcome})
+
+
+def _outcome(result: dict[str, Any]) -> Outcome:
+    """Read a trial's last report; a trial that a scheduler stopped early has the measures it reported last."""
+    if "outcome" in result:
+        return Outcome(**json.loads(result["outcome"]))
+    seconds = float(result.get("time_total_s", 0.0))
+    if "measures" not in result:
+        return Outcome(error="stopped by the scheduler before its first report", seconds=seconds)
+    return Outcome(dict(result["measures"]) | {"stopped_early": 1.0}, seconds=seconds)
+
+
+def _reason(trial: Any, attempts: int) -> Outcome:
+    """Say why a trial failed for good: its worker kept dying, or it could not even begin."""
+    cause = trial.get_pickled_error() if trial is not None else None
+    if cause is None or isinstance(cause, RayActorError):
+        return Outcome(error=f"its worker died {attempts} times")
+    return Outcome(error=f"a Ray worker cannot evaluate: {str(cause).strip().splitlines()[-1]}", fatal=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Tune from printing: the observer says all there is to say."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    before = {name: os.environ.get(name) for name in SETTINGS}
+    os.environ.update(SETTINGS)
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    """Give Tune a folder for its own files, for the time of the search."""
+    try:
+        folder = tempfile.mkdtemp(prefix="nasflow-tune-")
+    except OSError as error:
+        raise RunError(f"no temporary folder can be made: {error}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,254 @@
+"""Evaluate one candidate wherever it was sent, within its limits."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import json
+import math
+import os
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasflow.discovery import build, find
+from nasflow.errors import CandidateError, ConfigError, NasflowError
+
+if TYPE_CHECKING:
+    from nasflow.ir import Graph
+
+Report = Callable[[dict[str, float]], None]
+Evaluate = Callable[..., Mapping[str, float]]
+GRACE = 5.0  # seconds a candidate has to notice that its time is up before its worker is ended
+
+
+@dataclass(frozen=True)
+class Job:
+    """Name one evaluation: proposal `n`, the network, and the seed of its training."""
+
+    n: int
+    graph: Graph
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold what came back: `measures`, or the `error` of a candidate that failed.
+
+    `fatal` marks an error that would befall every candidate, such as missing data: the search stops.
+    """
+
+    measures: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    seconds: float = 0.0
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """Tell a worker process, in JSON only, how to evaluate: nothing of it is pickled code.
+
+    `evaluator` is an import path with settings (``{"_target_": "package.module.Name", ...}``); the file of `space` is
+    imported before any graph is read, so that a user's own operations are known; `paths` are put on the import path
+    where they exist. Limits: `time_limit` in seconds and `memory` in bytes, for each candidate; `threads` are torch's.
+    """
+
+    evaluator: Mapping[str, Any]
+    space: str | None = None
+    paths: Sequence[str] = ()
+    time_limit: float | None = None
+    memory: int | None = None
+    threads: int = 1
+    run: str = ""
+
+    def to_json(self) -> str:
+        """Return this as text that `run_remote` reads."""
+        return json.dumps(asdict(self))
+
+
+class TimeLimit(CandidateError):
+    """Raised inside a candidate whose time is up."""
+
+
+def construct(spec: Any) -> Any:
+    """Build what a configuration describes: each mapping with ``_target_`` becomes a call, inner ones first.
+
+    Raises ConfigError for an import path that does not exist and for settings it does not take.
+    """
+    if isinstance(spec, Mapping):
+        settings = {key: construct(value) for key, value in spec.items() if key != "_target_"}
+        target = spec.get("_target_")
+        if target is None:
+            return settings
+        if "." not in target:
+            raise ConfigError(f"_target_: expected an import path such as package.module.Name, got {target!r}")
+        return build(find("evaluator", target), target, **settings)
+    if isinstance(spec, list | tuple):
+        return [construct(value) for value in spec]
+    return spec
+
+
+def perform(
+    evaluate: Evaluate, graph: Graph, seed: int, *, report: Report | None = None,
+    time_limit: float | None = None, memory: int | None = None, overdue: Callable[[], None] | None = None,
+) -> Outcome:
+    """Evaluate one graph; whatever goes wrong becomes an outcome."""
+    begin = time.perf_counter()
+    try:
+        with _within(time_limit, overdue), _below(memory):
+            measures = plain(evaluate(graph, seed=seed, report=report))
+        return Outcome(measures, seconds=time.perf_counter() - begin)
+    except TimeLimit:
+        error, fatal = f"time limit of {time_limit:g} s", False
+    except CandidateError as problem:
+        error, fatal = _line(problem), False
+    except NasflowError as problem:
+        error, fatal = _line(problem), True
+    except MemoryError:
+        error, fatal = _out_of_memory(memory), False
+    except Exception as problem:
+        error, fatal = f"{type(problem).__name__}: {_line(problem)}", False
+    return Outcome(error=error, seconds=time.perf_counter() - begin, fatal=fatal)
+
+
+def run_remote(work: str, n: int, graph: str, seed: int, report: Report | None = None) -> str:
+    """Evaluate a graph given as JSON in a worker process; return the `Outcome` as JSON."""
+    order = _order(work)
+    stuck = Path(tempfile.gettempdir()) / f"nasflow-{order.run}-{n}.stuck"
+    if stuck.exists():  # an earlier attempt could only be ended with its worker: another would be no better
+        stuck.unlink(missing_ok=True)
+        limit = order.time_limit or 0
+        return json.dumps(asdict(Outcome(error=f"time limit of {limit:g} s", seconds=limit + GRACE)))
+
+    def overdue() -> None:
+        stuck.touch()
+        os._exit(1)
+
+    try:
+        evaluate = _evaluator(work)
+        network = _graph_class().from_json(json.loads(graph))
+    except Exception as problem:
+        text = _line(problem) if isinstance(problem, NasflowError) else f"{type(problem).__name__}: {_line(problem)}"
+        return json.dumps(asdict(Outcome(error=text, fatal=True)))
+    outcome = perform(
+        evaluate, network, seed, report=report,
+        time_limit=order.time_limit, memory=order.memory, overdue=overdue,
+    )
+    return json.dumps(asdict(outcome))
+
+
+def plain(measures: Mapping[str, Any]) -> dict[str, float]:
+    """Return measures as Python numbers; numbers of numpy and torch are read through ``item()``."""
+    if not isinstance(measures, Mapping):
+        raise ConfigError(f"the evaluator must return a mapping of measures, got {type(measures).__name__}")
+    found: dict[str, float] = {}
+    for name, value in measures.items():
+        number = value.item() if hasattr(value, "item") else value
+        if not isinstance(number, int | float):
+            raise ConfigError(f"measure {name!r}: expected a number, got {number!r}")
+        found[str(name)] = number
+    return found
+
+
+def finite(measures: Mapping[str, float]) -> dict[str, float]:
+    """Leave out what JSON cannot hold."""
+    return {name: value for name, value in measures.items() if math.isfinite(value)}
+
+
+@functools.lru_cache(maxsize=2)
+def _order(work: str) -> Work:
+    return Work(**json.loads(work))
+
+
+@functools.lru_cache(maxsize=2)
+def _evaluator(work: str) -> Evaluate:
+    """Build the evaluator once for the life of a worker, so that data is loaded once."""
+    order = _order(work)
+    sys.path.extend(p for p in order.paths if p not in sys.path and Path(p).exists())
+    if order.space:
+        find("space", order.space)
+    evaluate: Evaluate = construct(order.evaluator)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(order.threads)
+    return evaluate
+
+
+def _graph_class() -> type[Graph]:
+    from nasflow.ir import Graph
+
+    return Graph
+
+
+@contextlib.contextmanager
+def _within(seconds: float | None, overdue: Callable[[], None] | None) -> Iterator[None]:
+    """Raise TimeLimit in the body when its time is up; call `overdue` if it takes no notice of that.
+
+    The exception arrives between two Python instructions of this very thread, whichever that is; a body that is stuck
+    in one long call outside Python gets `overdue` instead, after some grace.
+    """
+    if seconds is None:
+        yield
+        return
+    thread = ctypes.c_ulong(threading.get_ident())
+    lock, inside, fired = threading.Lock(), [True], []
+
+    def interrupt() -> None:
+        with lock:
+            if inside:
+                fired.append(True)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeLimit))
+
+    timers = [threading.Timer(seconds, interrupt)]
+    if overdue is not None:
+        timers.append(threading.Timer(seconds + GRACE, overdue))
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
+        with lock:
+            inside.clear()
+        if fired:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)  # not delivered yet: it must not hit what follows
+    if fired:
+        raise TimeLimit
+
+
+@contextlib.contextmanager
+def _below(memory: int | None) -> Iterator[None]:
+    """Let the body allocate at most `memory` bytes more than the process has (Linux: private data of the process)."""
+    if memory is None:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + memory, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _data_bytes() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _out_of_memory(memory: int | None) -> str:
+    return "out of memory" if memory is None else f"out of memory: limit of {memory / 2**20:,.0f} MiB"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -1,0 +1,235 @@
+"""Search, and go on with a search that was ended or killed.
+
+A run's folder holds ``ledger.jsonl`` (everything that happened, see `nasflow.search.ledger`) and ``strategy.json`` (the
+strategy's state, so that a resume is quick). What a run is made of is given as configuration, mappings as they stand in
+``conf/``; then the ledger's first line tells `resume` all it needs:
+
+* space: ``{"name": "nasnet", **settings}``, strategy: ``{"name": "rl", **options}``; ``_target_`` gives an import path
+* evaluator: ``{"_target_": "nasflow.evaluate.train.Train", ...}``, inner mappings with a ``_target_`` are built first
+* objective: the fields of `nasflow.search.objective.Objective`, budget: of `nasflow.search.budget.Budget`,
+  executor: of `nasflow.search.executors.Place`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from nasflow.discovery import build, find
+from nasflow.errors import ConfigError, RunError
+from nasflow.search import budget as budgets
+from nasflow.search import executors, results
+from nasflow.search import objective as objectives
+from nasflow.search import strategy as strategies
+from nasflow.search.budget import Budget
+from nasflow.search.events import Event, Observer, Started
+from nasflow.search.executors import Place
+from nasflow.search.executors.cluster import in_job_copy
+from nasflow.search.job import Evaluate, Work
+from nasflow.search.ledger import Ledger, Record
+from nasflow.search.loop import SNAPSHOT, Loop
+from nasflow.search.objective import Objective
+from nasflow.search.results import Run
+from nasflow.search.strategy import Strategy
+
+if TYPE_CHECKING:
+    from nasflow.ir import Space
+
+Spec = Mapping[str, Any]
+INLINE: Spec = {"name": "inline"}
+ACCURACY: Spec = {"measures": {"accuracy": "max"}}
+
+
+def search(
+    *, space: Spec | Space, strategy: Spec | Strategy, evaluator: Spec | Evaluate, budget: Spec | Budget,
+    out: Path | str, objective: Spec | Objective = ACCURACY, executor: Spec | Place = INLINE, seed: int = 0,
+    observer: Observer | None = None,
+) -> Run:
+    """Search `space` until the budget is spent, and return the run.
+
+    Each part is configuration (see this module) or the object itself. `out` is the run's folder, which must not hold
+    a run yet. `observer` is called with each event (`nasflow.search.events`). Everything is checked before anything
+    is written. Raises ConfigError and RunError, one line each; whatever was measured before is in the ledger.
+    """
+    folder = run_folder(out)
+    plan = {
+        "space": _spec(space), "strategy": _spec(strategy), "evaluator": _spec(evaluator),
+        "objective": _objective_spec(objective), "budget": _budget_spec(budget),
+        "executor": _place_spec(executor), "seed": seed,
+    }
+    parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator})
+    ledger = Ledger.create(folder, {"nasflow": _version(), "python": sys.version.split()[0], "seed": seed, "plan": plan})
+    return _drive(parts, ledger, observer or _ignore)
+
+
+def resume(
+    out: Path | str, *, budget: Spec | None = None, executor: Spec | None = None, observer: Observer | None = None,
+    space: Space | None = None, strategy: Strategy | None = None, evaluator: Evaluate | None = None,
+) -> Run:
+    """Go on with the run in folder `out`, and return it.
+
+    Proposals that were in flight come first. Fields in `budget` and `executor` replace those the run began with.
+    `space`, `strategy` (as newly constructed) and `evaluator` must be given again where the run began with objects.
+    Raises RunError for a folder that holds no run or that another driver is writing, and where the strategy does not
+    repeat its proposals.
+    """
+    folder = run_folder(out)
+    ledger, records = Ledger.open(folder)
+    try:
+        plan = dict(next(records)["plan"])
+        plan["budget"] = {**plan["budget"], **(budget or {})}
+        plan["executor"] = {**plan["executor"], **(executor or {})}
+        parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator})
+        return _drive(parts, ledger, observer or _ignore, records)
+    finally:
+        ledger.close()
+
+
+def run_folder(out: Path | str) -> Path:
+    """Return the folder that `out` names, a path or a ``file://`` URI.
+
+    Raises RunError for another URI scheme, and for a relative path inside a submitted Ray job, whose working directory
+    is a temporary copy.
+    """
+    text = str(out)
+    scheme = urlsplit(text).scheme if "://" in text else ""
+    if scheme not in ("", "file"):
+        raise RunError(
+            f"out={text}: expected a folder or a file:// URI, got {scheme}://; mount that storage as a folder"
+        )
+    folder = Path(urlsplit(text).path if scheme else text)
+    if not folder.is_absolute() and in_job_copy():
+        raise RunError(
+            f"out={text}: inside a Ray job the working directory is a temporary copy; "
+            "give an absolute path or a file:// URI"
+        )
+    return folder
+
+
+class Parts:
+    """Build what a run is made of; objects that exist already are taken as they are."""
+
+    def __init__(self, plan: Spec, given: Spec) -> None:
+        self.plan, self.seed = plan, int(plan["seed"])
+        self.space: Space = _space(given["space"], plan["space"])
+        self.strategy = self._strategy(given["strategy"])
+        self.objective = objectives.create(plan["objective"])
+        self.budget = budgets.create(plan["budget"])
+        self.place = executors.create(plan["executor"])
+        live = given["evaluator"]
+        self.evaluate: Evaluate | None = None if live is None or isinstance(live, Mapping) else live
+        if self.evaluate is None and plan["evaluator"] is None:
+            raise _missing("evaluator")
+        self.run = executors.bring_up(self.place, self._work(), self.evaluate)
+
+    def _strategy(self, given: Any) -> Strategy:
+        if given is not None and not isinstance(given, Mapping):
+            return given  # type: ignore[no-any-return]
+        if self.plan["strategy"] is None:
+            raise _missing("strategy")
+        return strategies.create(self.plan["strategy"], self.space, self.seed)
+
+    def _work(self) -> Work | None:
+        if self.plan["evaluator"] is None or self.evaluate is not None:
+            return None
+        return Work(
+            evaluator=self.plan["evaluator"],
+            space=_name(self.plan["space"]) if self.plan["space"] else None,
+            paths=[os.getcwd(), *(path for path in sys.path if path)],
+            time_limit=self.place.time_limit, memory=self.place.memory,
+            threads=max(1, int(self.place.cpus)), run=uuid.uuid4().hex,
+        )
+
+
+def _drive(parts: Parts, ledger: Ledger, observer: Observer, records: Any = None) -> Run:
+    loop = Loop(
+        parts.space, parts.strategy, parts.objective, parts.budget, ledger, seed=parts.seed, observer=observer
+    )
+    folder = ledger.path.parent
+    try:
+        if records is not None:
+            loop.replay(records, _snapshot(folder))
+            if loop.spent():
+                return results.load(folder)
+            ledger.append({"t": "start", "at": round(loop.elapsed, 3)})
+        observer(Started(folder, loop.evaluated, len(loop.reissue)))
+        parts.run(loop)
+        loop.finish()
+    finally:
+        ledger.close()
+    return results.load(folder)
+
+
+def _snapshot(folder: Path) -> Record | None:
+    """Read the strategy's saved state, unless the ledger does not reach as far as it does."""
+    path = folder / SNAPSHOT
+    try:
+        snapshot: Record = json.loads(path.read_text())
+        with (folder / "ledger.jsonl").open("rb") as file:
+            lines = sum(1 for line in file if line.endswith(b"\n"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path}: cannot be read ({error}); remove it, and the resume replays the whole run instead"
+        ) from error
+    return snapshot if snapshot["records"] <= lines else None
+
+
+def _space(given: Any, spec: Spec | None) -> Any:
+    if given is not None and not isinstance(given, Mapping):
+        return given
+    if spec is None:
+        raise _missing("space")
+    settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
+    return build(find("space", _name(spec)), f"space {_name(spec)!r}", **settings)
+
+
+def _name(spec: Spec) -> str:
+    name = spec.get("_target_") or spec.get("name")
+    if not name:
+        raise ConfigError("space: expected a name (for example space=nasnet), got none")
+    return str(name)
+
+
+def _missing(part: str) -> RunError:
+    return RunError(f"this run began with a live {part} object: give resume the same one as {part}=")
+
+
+def _spec(part: Any) -> Record | None:
+    """Return configuration as plain JSON; None for an object that exists only in this process."""
+    if not isinstance(part, Mapping):
+        return None
+    try:
+        plain: Record = json.loads(json.dumps(part))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"configuration must be plain JSON: {error}") from error
+    return plain
+
+
+def _objective_spec(part: Spec | Objective) -> Record:
+    return objectives.describe(part if isinstance(part, Objective) else objectives.create(part))
+
+
+def _budget_spec(part: Spec | Budget) -> Record:
+    return budgets.describe(part if isinstance(part, Budget) else budgets.create(part))
+
+
+def _place_spec(part: Spec | Place) -> Record:
+    return executors.describe(part if isinstance(part, Place) else executors.create(part))
+
+
+def _version() -> str:
+    from nasflow import __version__
+
+    return __version__
+
+
+def _ignore(event: Event) -> None:
+    """Watch nothing."""

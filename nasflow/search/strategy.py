@@ -1,0 +1,63 @@
+"""What a strategy is: it proposes points and is told what they were worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nasflow.discovery import build, find
+from nasflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nasflow.ir import Point, Space
+
+
+@dataclass(frozen=True)
+class Result:
+    """Hold what one candidate was worth.
+
+    `reward` is the scalar to maximise, None where the candidate failed; `values` holds one number for each
+    objective, all to maximise (of length one for a single objective), and is empty where the candidate failed.
+    """
+
+    measures: dict[str, float] = field(default_factory=dict)
+    reward: float | None = None
+    error: str | None = None
+    values: tuple[float, ...] = ()
+
+
+class Strategy(Protocol):
+    """Propose points of one space; constructed as ``Name(space, seed=..., **options)``.
+
+    The life of a proposal: `ask` gives a point; the loop binds it, and unless an equal network is known or a hard
+    limit refuses it, it is evaluated; `tell` brings the result. Several asks may be open, results come in any order.
+    A network that was evaluated before is answered at once with the stored result. Strategies must be deterministic:
+    the same seed and the same sequence of calls give the same proposals, or a killed run cannot be resumed.
+    """
+
+    def ask(self) -> Point | None:
+        """Propose a point; None when there is nothing left to propose (until the next `tell`)."""
+
+    def tell(self, point: Point, result: Result) -> None:
+        """Learn the result of a point; `result.reward` is None where the candidate failed."""
+
+    def state(self) -> dict[str, Any]:
+        """Return everything `restore` needs to go on identically, as JSON."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, on a strategy constructed with the same arguments."""
+
+
+def create(spec: Mapping[str, Any], space: Space, seed: int) -> Strategy:
+    """Construct the strategy that `spec` names: ``{"name": "rl", **options}``, or ``_target_`` for an import path.
+
+    Raises ConfigError for an unknown name or option, with the nearest valid one.
+    """
+    options = dict(spec)
+    target = options.pop("_target_", None)
+    name = target or options.pop("name", None)
+    if not name:
+        raise ConfigError("strategy: expected a name (for example strategy=random), got none")
+    strategy: Strategy = build(find("strategy", name), f"strategy {name!r}", space, seed=seed, **options)
+    return strategy

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAKES = "tests.search.fakes"
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> dict[str, Any]:
+    """What `search` needs, small and quick."""
+    return {
+        "space": {"_target_": f"{FAKES}.space"},
+        "strategy": {"_target_": f"{FAKES}.Sampler"},
+        "evaluator": {"_target_": f"{FAKES}.Table"},
+        "budget": {"trials": 30},
+        "out": tmp_path / "run",
+        "seed": 3,
+    }
