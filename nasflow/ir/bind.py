@@ -72,10 +72,18 @@ class Compiler:
     def __init__(self, slots: dict[int, int]) -> None:
         self.slots = slots  # id(decision) -> position in a point's value list
         self.blocks: dict[tuple[Any, ...], Block] = {}
+        self.compiled: dict[int, Block] = {}
         self.mentioned: set[int] = set()
 
     def block(self, body: Body) -> Block:
         """Return the block of a traced body."""
+        known = self.compiled.get(id(body))  # the iterations of a repeat may be one body
+        if known is None:
+            known = self.compiled[id(body)] = self._block(body)
+        self.mentioned.update(known.slots)
+        return known
+
+    def _block(self, body: Body) -> Block:
         outer, self.mentioned = self.mentioned, set()
         ids: dict[tuple[int, int], int] = {}
         for step in body.formals:
@@ -98,7 +106,7 @@ class Compiler:
             key.append((*part, weights))
         results = tuple(ids[value.step.order, value.index] for value in body.outputs)
         key.append(results)
-        mentioned, self.mentioned = self.mentioned, outer | self.mentioned
+        mentioned, self.mentioned = self.mentioned, outer
         found = self.blocks.get(tuple(key))
         if found is None:
             typed = any(step.sizes and step.kind != "op" for step in steps)
@@ -124,21 +132,21 @@ class Compiler:
 
         if any(gate is not None for _, gate in step.inputs):
             compiled.gates = tuple(
-                None if gate is None else _function(text(gate)) for _, gate in step.inputs
+                None if gate is None else _Function(text(gate)) for _, gate in step.inputs
             )
         if step.kind == "op":
             compiled.operation = type(step.payload)
             source = text(tuple(step.payload.attributes()))
             if is_open(tuple(step.payload.attributes())):
-                compiled.attributes = _function(source)
+                compiled.attributes = _Function(source)
             else:
                 compiled.constants = step.payload.attributes()
         elif step.kind == "input":
             axes, shape, dtype = step.payload
-            compiled.attributes, compiled.operation = _function(text(tuple(shape))), (axes, dtype)
+            compiled.attributes, compiled.operation = _Function(text(tuple(shape))), (axes, dtype)
             texts.append(repr((axes, dtype)))
         elif step.kind != "call":
-            compiled.index = _function(text(operands(step)[0]))
+            compiled.index = _Function(text(operands(step)[0]))
         if step.kind == "switch":
             compiled.keys = {(type(k), k): i for i, k in enumerate(step.payload[1])}
             texts.append(repr(step.payload[1]))
@@ -166,10 +174,20 @@ class Compiler:
         return f"t[{number}].size({leaf.axis!r})"
 
 
-def _function(text: str) -> Evaluator:
-    # The text comes from to_python over the closed language only, never from stored data.
-    function: Evaluator = eval(f"lambda v, t: {text}", {"F": FUNCTIONS, "__builtins__": {}})
-    return function
+class _Function:
+    """An expression compiled when it is first computed: most branches of a space never are."""
+
+    __slots__ = ("code", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.code: Evaluator | None = None
+
+    def __call__(self, values: Sequence[Scalar], types: Sequence[Type | None]) -> Any:
+        if self.code is None:
+            # The text comes from to_python over the closed language only, never from stored data.
+            self.code = eval(f"lambda v, t: {self.text}", {"F": FUNCTIONS, "__builtins__": {}})
+        return self.code(values, types)
 
 
 def _unique_names(steps: Sequence[Step]) -> list[str]:
@@ -401,14 +419,14 @@ class _Run:
         carried = types[:width]
         nodes: list[Node] = []
         total = len(types)
-        for block, group in zip(step.bodies[:count], step.operands[:count], strict=True):
+        for i, (block, group) in enumerate(zip(step.bodies[:count], step.operands, strict=False)):
             captured = [outer[value] for value in group[width:]]
-            arguments = carried + [types[i] for i in captured]
+            arguments = carried + [types[value] for value in captured]
             try:
                 graph, kept = self.binder.bind(block, tuple(arguments))  # type: ignore[arg-type]
             except (TypeRuleError, SpaceError) as error:
-                raise type(error)(f"{block.name}/{error}") from None
-            operands = [(carry + captured)[i] for i in kept]
+                raise type(error)(f"{i}/{error}") from None
+            operands = [(carry + captured)[k] for k in kept]
             if not graph.nodes:
                 carry, carried = (
                     [operands[r] for r in graph.results],
@@ -417,8 +435,8 @@ class _Run:
                 continue
             single = _single(graph)
             content = graph if single is None else single.content
-            taken = operands if single is None else [operands[i] for i in single.inputs]
-            nodes.append(Node(block.name, content, tuple(taken), block.name))
+            taken = operands if single is None else [operands[k] for k in single.inputs]
+            nodes.append(Node(str(i), content, tuple(taken), str(i)))
             carry = list(range(total, total + len(graph.results)))
             carried = list(graph.outputs)
             total += len(graph.results)

@@ -7,7 +7,7 @@ stored, compared, counted over and compiled; its only leaves are constants, deci
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from nasflow.errors import SpaceError
@@ -176,7 +176,7 @@ class Decision(Expression):
         options: the admissible values; for an integer decision all of them, ascending.
         ordered: whether neighbouring options are alike (integers, widths), for mutations.
         searched: False for a setting that named points may use and search leaves at ``default``.
-        default: the value that stands where a point does not set an unsearched decision.
+        default: the value of an unsearched decision where a point does not set it.
     """
 
     __slots__ = ("default", "name", "options", "ordered", "searched")
@@ -193,13 +193,14 @@ class Decision(Expression):
         kept = tuple(options)
         if not kept or len({(type(o), o) for o in kept}) != len(kept):
             raise SpaceError(f"decision {name!r}: expected distinct options, got {kept!r}")
-        if not searched and default not in kept:
+        default = kept[0] if default is None else default
+        if default not in kept:
             raise SpaceError(f"decision {name!r}: expected a default among {kept}, got {default!r}")
         self.name = name
         self.options = kept
         self.ordered = ordered
         self.searched = searched
-        self.default = default if default in kept else kept[0]
+        self.default = default
 
     def __repr__(self) -> str:
         return self.name
@@ -229,21 +230,27 @@ def check_operand(arg: object) -> None:
         raise SpaceError(f"expected an expression or a plain value, got {type(arg).__name__}")
 
 
-def leaves(expression: Operand) -> Iterator[Decision | Dimension]:
-    """Yield every decision and dimension that an expression mentions."""
-    if isinstance(expression, (Decision, Dimension)):
-        yield expression
-    elif isinstance(expression, Apply):
-        for arg in expression.args:
-            yield from leaves(arg)
-    elif isinstance(expression, tuple):
-        for arg in expression:
-            yield from leaves(arg)
+def leaves(operand: Operand) -> list[Decision | Dimension]:
+    """Return every decision and dimension that an expression mentions, in order."""
+    found: list[Decision | Dimension] = []
+    _gather(operand, found)
+    return found
+
+
+def _gather(operand: Operand, found: list[Decision | Dimension]) -> None:
+    if isinstance(operand, tuple):
+        for item in operand:
+            if isinstance(item, (Expression, tuple)):
+                _gather(item, found)
+    elif isinstance(operand, Apply):
+        _gather(operand.args, found)
+    elif isinstance(operand, (Decision, Dimension)):
+        found.append(operand)
 
 
 def is_open(operand: Operand) -> bool:
     """Whether the operand still holds a decision or a dimension."""
-    return next(leaves(operand), None) is not None
+    return bool(leaves(operand))
 
 
 def evaluate(operand: Operand, lookup: Callable[[Decision | Dimension], Scalar]) -> Scalar:

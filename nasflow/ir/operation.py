@@ -71,6 +71,9 @@ class Operation:
     support: ClassVar[str] = ""
     """Source of a class or function that the written module needs (PyTorch only)."""
 
+    fields: ClassVar[tuple[str, ...]] = ()
+    """Names of the attributes, in the order of declaration; set by :func:`operation`."""
+
     def infer(self, *types: Type) -> Type | tuple[Type, ...]:
         """Return the type(s) of the result; raise TypeRuleError where the inputs do not fit."""
         raise NotImplementedError
@@ -97,7 +100,7 @@ class Operation:
 
     def attributes(self) -> tuple[Operand, ...]:
         """Return the attributes in the order of declaration."""
-        return tuple(getattr(self, f.name) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return tuple([getattr(self, name) for name in self.fields])
 
     def __call__(self, *values: trace.Value | trace.Gated, name: str | None = None) -> Any:
         """Apply the operation to values of a space under construction.
@@ -121,6 +124,7 @@ T = TypeVar("T", bound=Operation)
 def operation(cls: type[T]) -> type[T]:
     """Declare an operation class: freeze its attributes and make it known by its name."""
     made = dataclass(frozen=True, eq=False)(cls)
+    made.fields = tuple(field.name for field in dataclasses.fields(made))  # type: ignore[arg-type]
     other = OPERATIONS.get(cls.__name__)
     if other is not None and other.__module__ != cls.__module__:
         raise SpaceError(

@@ -333,7 +333,12 @@ def _uses(body: Body) -> dict[int, tuple[Decision, list[tuple[Expression, ...]]]
             if isinstance(leaf, Decision):
                 uses.setdefault(id(leaf), (leaf, []))[1].append(gate)
 
+    visited: set[int] = set()
+
     def visit(inner: Body) -> None:
+        if id(inner) in visited:  # the iterations of a repeat may be one body
+            return
+        visited.add(id(inner))
         for step in inner.steps:
             _note_step(step, note)
             for nested in step.bodies:
@@ -344,12 +349,12 @@ def _uses(body: Body) -> dict[int, tuple[Decision, list[tuple[Expression, ...]]]
 
 
 def _note_step(step: Step, note: Any) -> None:
+    """Note the decisions of a step; those of its gate are noted at the switch that made it."""
     for operand in operands(step):
         note(operand, step.gate)
     for _, gate in step.inputs:
-        note(gate, step.gate)
-    for depth, condition in enumerate(step.gate):
-        note(condition, step.gate[:depth])
+        if gate is not None:
+            note(gate, step.gate)
 
 
 def _gates(

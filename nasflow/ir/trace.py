@@ -37,6 +37,8 @@ _order: Final = itertools.count()
 _scope: ContextVar[tuple[str, ...]] = ContextVar("scope", default=())
 _decision_scope: ContextVar[tuple[str, ...]] = ContextVar("decision_scope", default=())
 _region: ContextVar[Region | None] = ContextVar("region", default=None)
+_declared: ContextVar[int] = ContextVar("declared", default=0)
+"""How many decisions were made so far: tells whether a body makes any."""
 _gate: ContextVar[tuple[Expression, ...]] = ContextVar("gate", default=())
 
 
@@ -161,6 +163,7 @@ def choice(
     path = "/".join((*_decision_scope.get(), check_name(name)))
     for option in options:
         check_operand(option)
+    _declared.set(_declared.get() + 1)
     return Decision(path, options, ordered=ordered, searched=searched, default=default)
 
 
@@ -415,8 +418,8 @@ def pick(index: Operand, values: Sequence[Value], name: str = "pick") -> Value:
 def repeat(body: Callable[..., Any], times: Operand, name: str = "blocks") -> Callable[..., Any]:
     """Return a function of values that applies ``body`` to its own result ``times`` times.
 
-    ``body`` is traced once per iteration up to the largest count; it may take the iteration ``i``
-    (an int) and the count ``n`` by keyword. Decisions made inside are one per iteration and exist
+    ``body`` may take the iteration ``i`` (an int) and the count ``n`` by keyword. It is traced once,
+    or once per iteration up to the largest count where it takes ``i`` or makes decisions. Decisions made inside are one per iteration and exist
     only where the iteration runs; decisions made outside are tied over all of them.
     """
     wanted = set(inspect.signature(body).parameters) & {"i", "n"}
@@ -424,12 +427,16 @@ def repeat(body: Callable[..., Any], times: Operand, name: str = "blocks") -> Ca
 
     def call(*values: Value, name: str = name) -> Any:
         label = qualified(name)
-        bodies = []
+        bodies: list[Body] = []
         for i in range(limit):
             settings = {key: value for key, value in (("i", i), ("n", times)) if key in wanted}
             gate = Apply("gt", times, i) if isinstance(times, Expression) else None
+            made = _declared.get()
             with scope(name):
                 bodies.append(_trace(str(i), functools.partial(body, **settings), values, gate))
+            if "i" not in wanted and _declared.get() == made:
+                bodies *= limit  # every iteration is this one; its gate covers the later ones'
+                break
         for traced in bodies:
             if len(traced.outputs) != len(values):
                 raise SpaceError(

@@ -1,0 +1,369 @@
+"""NASNet: cells of blocks found by search, stacked by a fixed skeleton.
+
+Zoph, Vasudevan, Shlens & Le, "Learning Transferable Architectures for Scalable Image Recognition",
+CVPR 2018 (arXiv 1707.07012). Section 3 has the space, appendix A.4 the drawn cells; what the text
+leaves open (stems, borders, projections) follows the authors' released TF-slim code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from nasflow import ir
+
+EPS, MOMENTUM = 1e-3, 0.1
+
+
+def _norm() -> ir.BatchNorm:
+    return ir.BatchNorm(eps=EPS, momentum=MOMENTUM)
+
+
+def _relu(x: ir.Value) -> ir.Value:
+    return ir.Activation("relu")(x)
+
+
+# -- the thirteen operations (section 3, list of operations) --------------------------------------
+
+
+@ir.block
+def conv(
+    x: ir.Value,
+    out: ir.Operand,
+    kernel: ir.Operand = 1,
+    stride: ir.Operand = 1,
+    dilation: ir.Operand = 1,
+) -> ir.Value:
+    x = ir.Conv2d(out, kernel, stride, dilation=dilation, bias=False)(_relu(x), name="conv")
+    return _norm()(x, name="norm")
+
+
+@ir.block
+def factorised_conv(
+    x: ir.Value, out: ir.Operand, size: ir.Operand, stride: ir.Operand
+) -> ir.Value:
+    """1 x size, then size x 1; each carries the stride of its own axis."""
+    x = ir.Conv2d(out, (1, size), (1, stride), bias=False)(_relu(x), name="row")
+    x = _relu(_norm()(x, name="row_norm"))
+    x = ir.Conv2d(out, (size, 1), (stride, 1), bias=False)(x, name="column")
+    return _norm()(x, name="column_norm")
+
+
+@ir.block
+def separable_conv(
+    x: ir.Value, out: ir.Operand, kernel: ir.Operand, stride: ir.Operand
+) -> ir.Value:
+    """Depthwise then pointwise, applied twice; only the first has the stride."""
+    for number, step in ((1, stride), (2, 1)):
+        with ir.scope(f"part{number}"):
+            channels = x.dim("C")
+            x = ir.Conv2d(channels, kernel, step, groups=channels, bias=False)(
+                _relu(x), name="depthwise"
+            )
+            x = ir.Conv2d(out, bias=False)(x, name="pointwise")
+            x = _norm()(x, name="norm")
+    return x
+
+
+@ir.block
+def factorised_reduction(x: ir.Value, out: ir.Operand) -> ir.Value:
+    """Halve the resolution by two 1x1 paths, the second shifted by a pixel; half the filters each."""
+    even = ir.Conv2d(out // 2, bias=False)(ir.Subsample(2)(x), name="even")
+    odd = ir.Conv2d(out - out // 2, bias=False)(ir.Subsample(2, offset=1)(x), name="odd")
+    return _norm()(ir.Concat()(even, odd), name="norm")
+
+
+@ir.block
+def pool(x: ir.Value, out: ir.Operand, pooling: ir.Operation) -> ir.Value:
+    """Pool, and match the number of filters by a 1x1 convolution where it differs."""
+    return _match(pooling(x, name="pool"), out)
+
+
+def _match(x: ir.Value, out: ir.Operand) -> ir.Value:
+    def project(x: ir.Value) -> ir.Value:
+        return _norm()(ir.Conv2d(out, bias=False)(x, name="project"), name="norm")
+
+    return ir.when(x.dim("C") != out, project, lambda x: x)(x, name="match")
+
+
+def identity(x: ir.Value, out: ir.Operand, stride: ir.Operand) -> ir.Value:
+    """Nothing, or a strided 1x1 convolution where the shape must change."""
+    changes = (x.dim("C") != out) | (stride != 1)
+    return ir.when(changes, lambda x: conv(x, out, 1, stride), lambda x: x)(x, name="identity")
+
+
+Branch = Callable[[ir.Value], ir.Value]
+
+
+def operations(out: ir.Operand, stride: ir.Operand) -> dict[str, Branch]:
+    """Return the thirteen choices for a hidden state, each giving ``out`` filters."""
+    return {
+        "identity": lambda x: identity(x, out, stride),
+        "conv_1x7_7x1": lambda x: factorised_conv(x, out, 7, stride),
+        "avg_pool_3x3": lambda x: pool(x, out, ir.AvgPool(3, stride)),
+        "max_pool_3x3": lambda x: pool(x, out, ir.MaxPool(3, stride)),
+        "max_pool_5x5": lambda x: pool(x, out, ir.MaxPool(5, stride)),
+        "max_pool_7x7": lambda x: pool(x, out, ir.MaxPool(7, stride)),
+        "conv_1x1": lambda x: conv(x, out, 1, stride),
+        "conv_3x3": lambda x: conv(x, out, 3, stride),
+        "conv_1x3_3x1": lambda x: factorised_conv(x, out, 3, stride),
+        "dil_conv_3x3": lambda x: conv(x, out, 3, stride, dilation=2),
+        "sep_conv_3x3": lambda x: separable_conv(x, out, 3, stride),
+        "sep_conv_5x5": lambda x: separable_conv(x, out, 5, stride),
+        "sep_conv_7x7": lambda x: separable_conv(x, out, 7, stride),
+    }
+
+
+OPERATIONS = tuple(operations(1, 1))
+COMBINE: dict[str, Callable[[ir.Value, ir.Value], ir.Value]] = {
+    "add": lambda left, right: ir.Add()(left, right),
+    "concat": lambda left, right: ir.Concat()(left, right),
+}
+
+
+# -- a cell -----------------------------------------------------------------------------------------
+
+
+class Recipe:
+    """The decisions of one kind of cell; every cell of that kind shares them."""
+
+    def __init__(self, kind: str, blocks: int, stride: int) -> None:
+        self.kind, self.stride = kind, stride
+        self.left, self.right, self.left_op, self.right_op, self.combine = [], [], [], [], []
+        for block in range(blocks):
+            with ir.scope(kind, f"block{block}"):
+                states = range(block + 2)
+                self.left.append(ir.choice("left", *states))
+                self.right.append(ir.choice("right", *states))
+                self.left_op.append(ir.choice("left_op", *OPERATIONS))
+                self.right_op.append(ir.choice("right_op", *OPERATIONS))
+                self.combine.append(ir.choice("combine", *COMBINE))
+        with ir.scope(kind):
+            # NASNet-A's drawn cells also concatenate some states that are used.
+            self.keep = [
+                ir.choice(f"keep{state}", "unused", "always", searched=False)
+                for state in range(blocks + 2)
+            ]
+
+    def gate(self, state: int) -> ir.Operand:
+        """Whether a hidden state is part of the cell's result: nobody uses it, or kept anyway."""
+        gate: ir.Operand = True  # the last block's state, which no block can use
+        for block in range(max(0, state - 1), len(self.left)):
+            unused = (self.left[block] != state) & (self.right[block] != state)
+            gate = unused if gate is True else gate & unused
+        return gate if gate is True else gate | (self.keep[state] == "always")
+
+
+def _fit(previous: ir.Value, current: ir.Value, out: ir.Operand) -> ir.Value:
+    """Bring h_{i-1} to ``out`` filters at the resolution of h_i."""
+    smaller = previous.dim("H") != current.dim("H")
+    return ir.when(
+        smaller, lambda x: factorised_reduction(_relu(x), out), lambda x: conv(x, out, name="project")
+    )(previous, name="fit")
+
+
+def _hidden_states(
+    recipe: Recipe, states: list[ir.Value], out: ir.Operand, drop: ir.Operand
+) -> list[ir.Value]:
+    """Append one hidden state per block: two picked states, an operation on each, combined."""
+    for block in range(len(recipe.left)):
+        pair = []
+        for side, index, op in (
+            ("left", recipe.left[block], recipe.left_op[block]),
+            ("right", recipe.right[block], recipe.right_op[block]),
+        ):
+            picked = ir.pick(index, states[: block + 2])
+            # Stride applies to the cell's inputs only, never to states made inside the cell.
+            stride = ir.where(index < 2, recipe.stride, 1) if recipe.stride > 1 else 1
+            name = f"block{block}_{side}"
+            y = ir.switch(op, operations(out, stride))(picked, name=name)
+            if not isinstance(drop, float) or drop:
+                keep = ir.DropPath(drop, scheduled=True)
+                y = ir.when(op == "identity", lambda y: y, keep)(y, name=f"{name}_drop")
+            pair.append(y)
+        states.append(ir.switch(recipe.combine[block], COMBINE)(*pair, name=f"block{block}"))
+    return states
+
+
+@ir.block
+def cell(
+    previous: ir.Value,
+    current: ir.Value,
+    recipe: Recipe,
+    filters: ir.Operand,
+    drop: float = 0.0,
+    raw: bool = False,
+) -> ir.Value:
+    """A normal (stride 1) or reduction (stride 2) cell; ``raw`` takes h_{i-1} as it comes."""
+    fitted = previous if raw else _fit(previous, current, filters)
+    states = [conv(current, filters, name="squeeze"), fitted]
+    states = _hidden_states(recipe, states, filters, drop)
+    results = []
+    for number, state in enumerate(states):
+        if number < 2 and recipe.stride > 1:
+            state = factorised_reduction(state, filters, name=f"reduce{number}")
+        elif number == 1 and raw:
+            state = _match(state, filters)
+        results.append(ir.Gated(state, recipe.gate(number)))
+    return ir.Concat()(*results, name="concat")
+
+
+# -- the skeletons (figure 2, appendix A.3) ---------------------------------------------------------
+
+
+@ir.block
+def auxiliary_head(x: ir.Value, classes: int) -> ir.Value:
+    """A classifier part of the way, used in training only (Szegedy et al., 2015)."""
+    x = ir.AvgPool(5, 3, padding=0)(_relu(x))
+    x = _relu(_norm()(ir.Conv2d(128, bias=False)(x, name="project"), name="project_norm"))
+    x = ir.Conv2d(768, (x.dim("H"), x.dim("W")), padding=0, bias=False)(x, name="conv")
+    x = _relu(_norm()(x, name="norm"))
+    return ir.Linear(classes)(ir.Flatten()(x), name="classifier")
+
+
+Pair = tuple[ir.Value, ir.Value, int]
+
+
+def _cifar_stem(
+    image: ir.Value, normal: Recipe, reduction: Recipe, filters: ir.Operand, drop: ir.Operand
+) -> Pair:
+    """A 3x3 convolution of three times the filters; the first cell sees it twice."""
+    x = ir.Conv2d(3 * filters, 3, bias=False)(image, name="stem_conv")
+    x = _norm()(x, name="stem_norm")
+    return x, cell(x, x, normal, filters, drop, raw=True, name="first"), 1
+
+
+def _imagenet_stem(
+    image: ir.Value, normal: Recipe, reduction: Recipe, filters: ir.Operand, drop: ir.Operand
+) -> Pair:
+    """A strided 3x3 convolution and two reduction cells of a quarter and a half of the filters."""
+    stem_filters = ir.integer("stem_filters", 8, 512, searched=False, default=96)
+    x = ir.Conv2d(stem_filters, 3, 2, padding=0, bias=False)(image, name="stem_conv")
+    x = _norm()(x, name="stem_norm")
+    first = cell(x, x, reduction, filters // 4, raw=True, name="stem0")
+    return first, cell(x, first, reduction, filters // 2, name="stem1"), 0
+
+
+def space(
+    *,
+    classes: int = 10,
+    size: int = 32,
+    channels: int = 3,
+    blocks: int = 5,
+    skeleton: str = "cifar",
+    repeats: int = 2,
+    filters: int = 32,
+    drop_path: float = 0.0,
+    dropout: float = 0.0,
+) -> ir.Space:
+    """Return the NASNet space.
+
+    Args:
+        classes, size, channels: number of classes; side and channels of the images.
+        blocks: blocks in a cell, B in the paper.
+        skeleton: ``"cifar"``, or ``"imagenet"``: a stride-2 stem and two more reduction cells.
+        repeats, filters: what search holds N and F at; "6 @ 768" is N = 6 and F = 768 / 24.
+        drop_path: rate of ScheduledDropPath at the last cell, for training.
+        dropout: rate before the classifier.
+    """
+    normal = Recipe("normal", blocks, stride=1)
+    reduction = Recipe("reduction", blocks, stride=2)
+    n = ir.integer("repeats", 1, 8, searched=False, default=repeats)
+    f = ir.integer("filters", 4, 256, searched=False, default=filters)
+    # The large ImageNet network lets the cell after a reduction skip the reduction's input.
+    skip = ir.choice("skip_reduction_input", False, True, searched=False, default=False)
+
+    image = ir.image(channels, size)
+    stem = _imagenet_stem if skeleton == "imagenet" else _cifar_stem
+    drop = drop_path / (3 * n) if drop_path else 0.0
+    previous, current, done = stem(image, normal, reduction, f, drop)
+    for stage in range(3):
+        if stage:
+            reduced = cell(previous, current, reduction, f * 2**stage, name=f"reduction{stage}")
+            previous, current = ir.pick(ir.where(skip, 1, 0), [current, previous]), reduced
+            done = 0
+        previous, current = ir.repeat(
+            _stage(normal, f * 2**stage, drop, stage * n + done),
+            n - done,
+            name=f"stage{stage}",
+        )(previous, current)
+    x = ir.Mean()(_relu(current))
+    if dropout:
+        x = ir.Dropout(dropout)(x)
+    return ir.Space(ir.Linear(classes)(x, name="classifier"), name="nasnet")
+
+
+def _stage(
+    normal: Recipe, filters: ir.Operand, drop: ir.Operand, before: ir.Operand
+) -> Callable[..., tuple[ir.Value, ir.Value]]:
+    """Return the step of a stage: (h_{i-1}, h_i) -> (h_i, h_{i+1})."""
+    if not isinstance(drop, ir.Expression) and not drop:
+        return lambda h, x: (x, cell(h, x, normal, filters))
+    # The rate grows with the cell's place in the network (section 3, ScheduledDropPath).
+    return lambda h, x, i: (x, cell(h, x, normal, filters, drop * (before + i + 1)))
+
+
+
+# -- published cells (appendix A.4) and networks ------------------------------------------------------
+
+Block = tuple[int, str, int, str]
+"""Left state, its operation, right state, its operation; combined by addition."""
+
+
+def cell_point(kind: str, blocks: Sequence[Block], keep: Sequence[int] = ()) -> dict[str, object]:
+    """Return the decisions of a cell; state 0 is h_i, 1 is h_{i-1}, 2 the first block."""
+    point: dict[str, object] = {f"{kind}/keep{state}": "always" for state in keep}
+    for number, (left, left_op, right, right_op) in enumerate(blocks):
+        scope = f"{kind}/block{number}"
+        point |= {
+            f"{scope}/left": left,
+            f"{scope}/right": right,
+            f"{scope}/left_op": left_op,
+            f"{scope}/right_op": right_op,
+            f"{scope}/combine": "add",
+        }
+    return point
+
+
+NASNET_A = {
+    **cell_point(
+        "normal",
+        [
+            (0, "sep_conv_5x5", 1, "sep_conv_3x3"),
+            (1, "sep_conv_5x5", 1, "sep_conv_3x3"),
+            (0, "avg_pool_3x3", 1, "identity"),
+            (1, "avg_pool_3x3", 1, "avg_pool_3x3"),
+            (0, "sep_conv_3x3", 0, "identity"),
+        ],
+        keep=[1],
+    ),
+    **cell_point(
+        "reduction",
+        [
+            (0, "sep_conv_5x5", 1, "sep_conv_7x7"),
+            (0, "max_pool_3x3", 1, "sep_conv_7x7"),
+            (0, "avg_pool_3x3", 1, "sep_conv_5x5"),
+            (3, "identity", 2, "avg_pool_3x3"),
+            (2, "sep_conv_3x3", 0, "max_pool_3x3"),
+        ],
+        keep=[3],
+    ),
+}
+
+
+def _network(
+    cells: Mapping[str, object], repeats: int, filters: int, source: str, size: int = 32, **more: object
+) -> ir.Model:
+    imagenet = size > 32
+    settings = {"skeleton": "imagenet", "classes": 1000, "size": size} if imagenet else {}
+    point = {**cells, "repeats": repeats, "filters": filters, **more}
+    return ir.Model(point=point, settings=settings, source=f"Zoph et al. (2018), {source}")
+
+
+MODELS = {
+    "nasnet_a_6_768_cifar": _network(NASNET_A, 6, 32, "table 1"),
+    "nasnet_a_7_2304_cifar": _network(NASNET_A, 7, 96, "table 1"),
+    "nasnet_a_4_1056_mobile": _network(NASNET_A, 4, 44, "table 3", 224, stem_filters=32),
+    "nasnet_a_6_4032": _network(
+        NASNET_A, 6, 168, "table 2", 331, stem_filters=96, skip_reduction_input=True
+    ),
+}
