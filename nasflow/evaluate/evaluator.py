@@ -1,0 +1,75 @@
+"""What a candidate is worth: the protocol, and the evaluators that need no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+Report = Callable[[dict[str, float]], None]
+
+COSTS = ("params", "macs", "activations", "peak_memory", "depth", "receptive_field")
+
+
+class Network(Protocol):
+    """A graph with no decision left, as an evaluator sees it (`nasflow.ir.Graph` is one)."""
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """Return the types of the inputs; each has ``shape`` (without the batch) and ``dtype``."""
+
+    def cost(self) -> Any:
+        """Return exact integers: ``params``, ``macs``, ..."""
+
+    def to_torch(self, seed: int | None = None) -> torch.nn.Module:
+        """Return the lowered module with fresh weights drawn from ``seed``."""
+
+
+class Evaluator(Protocol):
+    """Anything that measures a candidate.
+
+    Returns the measures by name (accuracy in [0, 1], params and macs as counts, seconds, ...).
+    ``seed`` fixes all randomness; ``report`` receives intermediate measures, so that a scheduler
+    may stop the candidate by raising from it. Raises `CandidateError` for a failure that is the
+    candidate's own; any other error means that no candidate can be evaluated this way.
+    """
+
+    def __call__(
+        self, graph: Network, *, seed: int, report: Report | None = None
+    ) -> dict[str, float]:
+        """Measure ``graph``."""
+
+
+def cost(graph: Network) -> dict[str, float]:
+    """Return what `graph.cost()` counts, by name (see `nasflow.ir` for the units)."""
+    counted = graph.cost()
+    present = {name: getattr(counted, name, None) for name in COSTS}
+    return {name: value for name, value in present.items() if value is not None}
+
+
+class Cost:
+    """Measure parameters, multiply-adds and memory only: exactly, and without PyTorch."""
+
+    def __call__(
+        self, graph: Network, *, seed: int = 0, report: Report | None = None
+    ) -> dict[str, float]:
+        """Return the measures of `cost`."""
+        return cost(graph)
+
+
+class Together:
+    """Ask several evaluators about one candidate, in their order, and merge what they measure."""
+
+    def __init__(self, evaluators: Mapping[str, Evaluator]) -> None:
+        self.evaluators = dict(evaluators)
+
+    def __call__(
+        self, graph: Network, *, seed: int, report: Report | None = None
+    ) -> dict[str, float]:
+        """Return all measures; where two evaluators give one name, the later one's stands."""
+        measures: dict[str, float] = {}
+        for evaluator in self.evaluators.values():
+            measures |= evaluator(graph, seed=seed, report=report)
+        return measures

@@ -1,0 +1,84 @@
+"""How long one forward pass takes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from nasflow.errors import ConfigError
+from nasflow.evaluate.device import pick_device
+from nasflow.evaluate.evaluator import Network, Report
+from nasflow.evaluate.failure import blame_candidate
+
+
+class Latency:
+    """Measure the median time of a forward pass in eval mode, in milliseconds.
+
+    ``batch``: images a pass; ``threads``: PyTorch threads on a CPU; ``warmup`` passes are not
+    counted, ``repeats`` are. Batch and threads are recorded beside the time, which means nothing
+    without them. Other work on the machine disturbs it: a search should measure with idle cores.
+    """
+
+    def __init__(
+        self,
+        batch: int = 1,
+        threads: int = 1,
+        warmup: int = 5,
+        repeats: int = 30,
+        device: str = "cpu",
+    ) -> None:
+        for name, value, least in (
+            ("batch", batch, 1),
+            ("threads", threads, 1),
+            ("repeats", repeats, 1),
+            ("warmup", warmup, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"latency: {name} must be at least {least}, got {value}")
+        self.batch, self.threads, self.warmup, self.repeats = batch, threads, warmup, repeats
+        self.device = device
+
+    def __call__(
+        self, graph: Network, *, seed: int = 0, report: Report | None = None
+    ) -> dict[str, float]:
+        """Return ``latency_ms`` (median), ``latency_batch`` and ``latency_threads``."""
+        device = pick_device(self.device)
+        with blame_candidate(), _threads(self.threads):
+            module = graph.to_torch(seed=seed).eval().to(device)
+            inputs = [self._input(kind, device) for kind in graph.inputs]
+            times = [self._pass(module, inputs, device) for _ in range(self.warmup + self.repeats)]
+        return {
+            "latency_ms": statistics.median(times[self.warmup :]),
+            "latency_batch": self.batch,
+            "latency_threads": self.threads,
+        }
+
+    def _input(self, kind: Any, device: torch.device) -> torch.Tensor:
+        shape = (self.batch, *kind.shape)
+        if kind.dtype == "int":
+            return torch.zeros(shape, dtype=torch.int64, device=device)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+
+    @staticmethod
+    def _pass(module: torch.nn.Module, inputs: list[torch.Tensor], device: torch.device) -> float:
+        with torch.inference_mode():
+            start = time.perf_counter()
+            module(*inputs)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            return 1e3 * (time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,120 @@
+"""Train a candidate for real, on a small scale, and see how well it does."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from nasflow.data import Dataset
+from nasflow.errors import CandidateError, ConfigError
+from nasflow.evaluate.device import pick_device
+from nasflow.evaluate.evaluator import Network, Report, cost
+from nasflow.evaluate.failure import blame_candidate
+from nasflow.evaluate.recipe import Recipe
+from nasflow.evaluate.training import Training
+
+
+class Train:
+    """Train each candidate from scratch on ``data`` and measure it on the held-out validation part.
+
+    ``recipe``: the fields of `Recipe`. Images are resized to what a candidate takes. With one seed
+    and one thread, a CPU gives the same measures to the last bit.
+    """
+
+    def __init__(self, data: Dataset, device: str = "auto", **recipe: Any) -> None:
+        self.data, self.device, self.recipe = data, device, Recipe.of(recipe)
+        self._prepared: tuple[tuple[Any, ...], Dataset] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_prepared": None}  # a cache of tensors, perhaps on a device
+
+    def __call__(
+        self, graph: Network, *, seed: int, report: Report | None = None
+    ) -> dict[str, float]:
+        """Train ``graph`` and return its measures.
+
+        accuracy and loss (of the best or the last epoch, as ``select`` says), best_accuracy,
+        best_epoch, last_accuracy, epochs, train_seconds, and what `cost` counts. ``report`` is
+        called after each epoch with epoch (from 1), accuracy, loss, train_loss and seconds; what it
+        raises passes through. Raises `CandidateError`; `ConfigError` if data and graph disagree.
+        """
+        if not len(self.data.validation):
+            raise ConfigError(
+                "a search needs held-out images to judge by: set data.validation above 0"
+            )
+        start = time.monotonic()
+        deadline = start + self.recipe.time_limit if self.recipe.time_limit else None
+        data = self._data(graph)
+        history: list[tuple[float, float]] = []
+        # A worker's other draws must not depend on whether a candidate was trained in between.
+        with own_randomness(data):
+            with blame_candidate():
+                training = Training(graph.to_torch(seed=seed), data, self.recipe, seed)
+            while training.epoch < self.recipe.epochs:
+                with blame_candidate():
+                    train_loss = training.train_epoch(deadline)
+                    accuracy, loss = training.measure(data.validation)
+                if not math.isfinite(loss):
+                    raise CandidateError(
+                        f"the validation loss is NaN or infinite in epoch {training.epoch}"
+                    )
+                history.append((accuracy, loss))
+                if report:
+                    report(
+                        {
+                            "epoch": training.epoch,
+                            "accuracy": accuracy,
+                            "loss": loss,
+                            "train_loss": train_loss,
+                            "seconds": time.monotonic() - start,
+                        }
+                    )
+        measures = summary(history, self.recipe.select)
+        return measures | {"train_seconds": time.monotonic() - start} | cost(graph)
+
+    def _data(self, graph: Network) -> Dataset:
+        # All candidates see the same subset, and a space with one resolution resizes only once.
+        size, device = image_size(graph, self.data), pick_device(self.device)
+        key = (size, str(device))
+        if self._prepared is None or self._prepared[0] != key:
+            data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
+            self._prepared = key, data.prepared(size, device)
+        return self._prepared[1]
+
+
+def own_randomness(data: Dataset) -> AbstractContextManager[None]:
+    """Return a context after which the global random generators are as they were before."""
+    device = data.train.labels.device
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
+def image_size(graph: Network, data: Dataset) -> tuple[int, int]:
+    """Return the (height, width) that ``graph`` takes; raise `ConfigError` if not of ``data``."""
+    shapes = [tuple(kind.shape) for kind in graph.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 3:
+        raise ConfigError(f"the network takes {shapes}; training here needs one image (C, H, W)")
+    channels, height, width = shapes[0]
+    if channels != data.channels:
+        raise ConfigError(
+            f"the network takes images of {channels} channels, data {data.name!r} has "
+            f"{data.channels}; set the space's channels to match"
+        )
+    return height, width
+
+
+def summary(history: list[tuple[float, float]], select: str) -> dict[str, float]:
+    """Return the measures of a training from its (accuracy, loss) per epoch."""
+    best = max(range(len(history)), key=lambda i: history[i][0])  # the first of equals
+    chosen = best if select == "best" else len(history) - 1
+    return {
+        "accuracy": history[chosen][0],
+        "loss": history[chosen][1],
+        "best_accuracy": history[best][0],
+        "best_epoch": best + 1,
+        "last_accuracy": history[-1][0],
+        "epochs": len(history),
+    }

@@ -1,0 +1,164 @@
+"""One network being trained, an epoch at a time; its whole state can be saved between epochs."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from nasflow.data import Dataset, Split
+from nasflow.errors import CandidateError, ConfigError
+from nasflow.evaluate.average import Average
+from nasflow.evaluate.recipe import Recipe
+
+VALIDATION_BATCH = 512
+
+
+class Training:
+    """Train ``module`` on ``data`` by ``recipe``.
+
+    ``data`` lies on the module's device, its images at the size the module takes. All randomness of
+    an epoch follows from ``seed`` and the epoch's number alone (order, augmentation, dropout), so
+    that a training resumed at an epoch's end goes on exactly as if it had not stopped.
+    """
+
+    def __init__(self, module: nn.Module, data: Dataset, recipe: Recipe, seed: int) -> None:
+        self.data, self.recipe, self.seed = data, recipe, seed
+        self.device = data.train.labels.device
+        self.module = module.to(self.device)
+        if recipe.channels_last:
+            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.run = torch.compile(self.module) if recipe.compile else self.module
+        self.optimizer = recipe.make_optimizer(self.module.parameters())
+        self.average = Average(self.module, recipe.average) if recipe.average else None
+        self.batch = min(recipe.batch, len(data.train))
+        self.steps = len(data.train) // self.batch  # the rest sits out, another one each epoch
+        self.epoch = 0
+        bfloat = recipe.precision == "bfloat16"
+        if recipe.precision == "auto":
+            bfloat = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat)
+        # Told how far training is; a tensor is filled in place: torch.compile sees no change.
+        self.clocks = [m for m in self.module.modules() if hasattr(m, "progress")]
+
+    @property
+    def best(self) -> nn.Module:
+        """Return the module to measure and keep: the averaged one where an average is kept."""
+        return self.average.module if self.average else self.module
+
+    def train_epoch(self, deadline: float | None = None) -> float:
+        """Train one epoch and return its mean loss (a mean over batches).
+
+        ``deadline``: a `time.monotonic` value. Raises `CandidateError` when it has passed, and for
+        a loss that is NaN or infinite.
+        """
+        order, tensors, numbers = self._randomness()
+        indices = torch.randperm(len(self.data.train), generator=order).to(self.device)
+        total = torch.zeros((), device=self.device)
+        self.module.train()
+        for step in range(self.steps):
+            if deadline is not None and time.monotonic() > deadline:
+                raise CandidateError(
+                    f"time limit of {self.recipe.time_limit:g} s reached in epoch {self.epoch + 1}"
+                )
+            self._set_pace(self.epoch + step / self.steps)
+            chosen = self.data.train.take(indices[step * self.batch : (step + 1) * self.batch])
+            total += self._step(chosen, tensors, numbers)
+            if self.average:
+                self.average.update(self.module, self.epoch * self.steps + step)
+            # Reading a loss waits for a GPU, so there it is read once an epoch only.
+            if (self.device.type == "cpu" or step == self.steps - 1) and not total.isfinite():
+                raise CandidateError(f"the loss is NaN or infinite in epoch {self.epoch + 1}")
+        self.epoch += 1
+        return float(total) / self.steps
+
+    def _randomness(self) -> tuple[torch.Generator, torch.Generator, random.Random]:
+        text = f"{self.seed}/{self.epoch}".encode()
+        seed = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest())
+        torch.manual_seed(seed)  # dropout and drop path draw from the global generator
+        return (
+            torch.Generator().manual_seed(seed + 1),
+            torch.Generator(self.device).manual_seed(seed + 2),
+            random.Random(seed + 3),
+        )
+
+    def _set_pace(self, epoch: float) -> None:
+        rate = self.recipe.learning_rate * self.recipe.factor(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        done = epoch / self.recipe.epochs
+        for clock in self.clocks:
+            if isinstance(clock.progress, torch.Tensor):
+                clock.progress.fill_(done)
+            else:
+                clock.progress = done  # type: ignore[assignment]
+
+    def _step(
+        self, chosen: Split, tensors: torch.Generator, numbers: random.Random
+    ) -> torch.Tensor:
+        augment = self.data.augment
+        images = augment.erase(self.data.normalise(augment.move(chosen.images, tensors)), tensors)
+        images, second, weight = augment.mix(images, chosen.labels, numbers)
+        if self.recipe.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        with self.autocast:
+            outputs = self.run(images)
+            logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+            self._check(logits, len(images))
+            loss = self._loss(logits, chosen.labels, second, weight)
+            for more in auxiliary:
+                loss = loss + self.recipe.auxiliary * self._loss(
+                    more, chosen.labels, second, weight
+                )
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _check(self, logits: torch.Tensor, count: int) -> None:
+        if tuple(logits.shape) != (count, self.data.classes):
+            raise ConfigError(
+                f"data {self.data.name!r} has {self.data.classes} classes, the network gives an "
+                f"output of shape {tuple(logits.shape[1:])}; set the space's classes to match"
+            )
+
+    def _loss(
+        self, logits: torch.Tensor, first: torch.Tensor, second: torch.Tensor, weight: float
+    ) -> torch.Tensor:
+        smoothing = self.recipe.label_smoothing
+        loss = functional.cross_entropy(logits.float(), first, label_smoothing=smoothing)
+        if weight == 1.0:
+            return loss
+        other = functional.cross_entropy(logits.float(), second, label_smoothing=smoothing)
+        return weight * loss + (1 - weight) * other
+
+    def measure(self, split: Split) -> tuple[float, float]:
+        """Return (accuracy in [0, 1], mean cross-entropy) of the kept module on ``split``."""
+        return measure(self.best, self.data, split, self.autocast)
+
+
+@torch.no_grad()  # not inference mode: a tensor that a module caches here may be trained with later
+def measure(
+    module: nn.Module, data: Dataset, split: Split, autocast: torch.autocast | None = None
+) -> tuple[float, float]:
+    """Return (accuracy in [0, 1], mean cross-entropy) of ``module`` on ``split`` of ``data``.
+
+    The module is put in eval mode and left there.
+    """
+    module.eval()
+    device = split.labels.device
+    right, loss = torch.zeros((), device=device), torch.zeros((), device=device)
+    for images, labels in zip(
+        *(torch.split(t, VALIDATION_BATCH) for t in (split.images, split.labels)), strict=True
+    ):
+        with autocast or torch.autocast(device.type, enabled=False):
+            logits = module(data.normalise(images)).float()
+        right += (logits.argmax(1) == labels).sum()
+        loss += functional.cross_entropy(logits, labels, reduction="sum")
+    return float(right) / len(split), float(loss) / len(split)
