@@ -1,7 +1,7 @@
 """Compile traced blocks once, then close their decisions for any point quickly.
 
 Equal blocks of a space become one object. Binding a block at given input types and decision values
-is remembered: blocks without decisions for the life of the space, others for one point.
+is remembered: blocks of few decisions for the life of the space, others for one point.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from nasflow.ir.types import Type
 Evaluator = Callable[[Sequence[Scalar], Sequence[Type | None]], Any]
 Bound = tuple[Graph, tuple[int, ...]]  # the graph and which of the block's inputs it uses
 MEMO_LIMIT: Final = 200_000
+LASTING_SLOTS: Final = 4
+"""Blocks that mention at most so many decisions recur from point to point (a convolution whose
+stride depends on a pick); those that mention more, such as a cell, hardly ever do."""
 
 
 @dataclass(slots=True)
@@ -224,12 +227,8 @@ class Binder:
     def bind(self, block: Block, types: tuple[Type, ...]) -> Bound:
         """Return the block's graph at these input types."""
         values = self.values
-        if block.slots:
-            memo = self.passing
-            key = (id(block), types, tuple([values[slot] for slot in block.slots]))
-        else:
-            memo = self.lasting
-            key = (id(block), types)
+        memo = self.lasting if len(block.slots) <= LASTING_SLOTS else self.passing
+        key = (id(block), types, tuple([values[slot] for slot in block.slots]))
         found = memo.get(key)
         if found is None:
             found = memo[key] = self._run(block, types, block.name)

@@ -191,7 +191,7 @@ class Decision(Expression):
         default: Scalar = None,
     ) -> None:
         kept = tuple(options)
-        if not kept or len({(type(o), o) for o in kept}) != len(kept):
+        if not kept or len(set(kept)) != len(kept):  # 1 and True count as equal
             raise SpaceError(f"decision {name!r}: expected distinct options, got {kept!r}")
         default = kept[0] if default is None else default
         if default not in kept:
@@ -272,7 +272,7 @@ def evaluate(operand: Operand, lookup: Callable[[Decision | Dimension], Scalar])
 
 _INFIX: Final = {
     "add": "+", "sub": "-", "mul": "*", "floordiv": "//", "div": "/", "mod": "%", "pow": "**",
-    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
+    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "and", "or": "or",
 }  # fmt: skip
 
 
@@ -288,7 +288,7 @@ def to_python(operand: Operand, leaf: Callable[[Decision | Dimension], str]) -> 
     if not isinstance(operand, Apply):
         return repr(operand)
     args = [to_python(arg, leaf) for arg in operand.args]
-    if operand.function in _INFIX:
+    if operand.function in _INFIX and len(args) == 2:
         return f"({args[0]} {_INFIX[operand.function]} {args[1]})"
     if operand.function == "where":
         return f"({args[1]} if {args[0]} else {args[2]})"
