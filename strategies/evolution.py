@@ -30,7 +30,7 @@ class Evolution:
         seed: int = 0,
         *,
         population: int = 20,
-        sample: int = 5,
+        sample: int = 10,
         crossover: float = 0.0,
         start: tuple[str, ...] = (),
     ) -> None:
