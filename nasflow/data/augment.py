@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from nasflow.errors import ConfigError, nearest
+from nasflow.data.options import check_types, read
+from nasflow.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +33,10 @@ class Augment:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Augment:
         """Return the augmentation with ``options``; raise `ConfigError` for an unknown one."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        for key in options:
-            if key not in names:
-                raise ConfigError(f"data.augment: no option {key!r}{nearest(str(key), names)}")
-        return cls(**{str(key): value for key, value in options.items()})
+        return read(cls, options, "data.augment")
 
     def __post_init__(self) -> None:
+        check_types(self, "data.augment")
         for name in ("crop", "cutout", "mixup"):
             if getattr(self, name) < 0:
                 raise ConfigError(

@@ -15,7 +15,8 @@ import torch
 from torch.nn import functional
 
 from nasflow.data.augment import Augment
-from nasflow.errors import DataError
+from nasflow.data.options import check_type
+from nasflow.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,9 @@ class Dataset:
             part: getattr(self, part).resized(size).to(device)
             for part in ("train", "validation", "test")
         }
-        return self._with(**parts)
+        ready = self._with(**parts)
+        ready.__dict__["statistics"] = tuple(s.to(device) for s in self.statistics)
+        return ready
 
     def limited(self, images: int, seed: int) -> Dataset:
         """Return the data set with only ``images`` training images, drawn evenly by class."""
@@ -140,11 +143,15 @@ def assemble(
     ``test`` is the test part, or the fraction to hold out where a data set comes without one;
     ``validation`` the fraction of what remains (0: none); ``size`` the side to resize to, pixels.
     """
-    for fraction, key in ((validation, "validation"), (test, "test")):
-        if not isinstance(fraction, Split) and not 0 <= fraction < 1:
-            raise DataError(
-                f"{name}: {key} must be a fraction of at least 0 and below 1, got {fraction}"
-            )
+    check_type("data.seed", seed, "int")
+    check_type("data.size", size, "int | None")
+    if size is not None and size < 1:
+        raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
+    for key, fraction in (("validation", validation), ("test", test)):
+        if not isinstance(fraction, Split):
+            check_type(f"data.{key}", fraction, "float")
+            if not 0 <= fraction < 1:
+                raise ConfigError(f"data.{key} must be at least 0 and below 1, got {fraction}")
     if not isinstance(test, Split):
         train, test = hold_out(name, train, test, seed)
     train, held = hold_out(name, train, validation, seed + 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nasflow.errors import DataError
+from nasflow.errors import ConfigError, DataError
 
 
 def decode(
@@ -26,7 +26,7 @@ def decode(
     """
     mode = {1: "L", 3: "RGB"}.get(channels)
     if mode is None:
-        raise DataError(f"images have 1 or 3 channels, got channels={channels}")
+        raise ConfigError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
     if not len(sources):
         raise DataError("no images to decode")
 

@@ -11,7 +11,8 @@ import numpy as np
 from nasflow.data.augment import Augment
 from nasflow.data.dataset import Dataset, Split, assemble, checked, find
 from nasflow.data.images import decode
-from nasflow.errors import DataError, nearest
+from nasflow.data.options import check_type
+from nasflow.errors import ConfigError, DataError, nearest
 
 
 def load(
@@ -36,6 +37,9 @@ def load(
     ``split`` column (null) the fraction ``test`` is held out. ``images`` reads only so many rows of
     each part (spread evenly). Raises `DataError`.
     """
+    check_type("data.images", images, "int | None")
+    if images is not None and images < 1:
+        raise ConfigError(f"data.images must be at least 1, got {images}")
     file = find("parquet", path, ())
     rows = _read(file, [column for column in (image, label, split) if column])
     labels, names = _labels(file, rows[label])

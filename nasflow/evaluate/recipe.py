@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nasflow.data.options import check_types, read
 from nasflow.errors import ConfigError, nearest
 
 CHOICES = {
@@ -53,13 +54,10 @@ class Recipe:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Recipe:
         """Return the recipe with these ``options``; raise `ConfigError` for an unknown one."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        for key in options:
-            if key not in names:
-                raise ConfigError(f"evaluator: no option {key!r}{nearest(str(key), names)}")
-        return cls(**{str(key): value for key, value in options.items()})
+        return read(cls, options, "evaluator")
 
     def __post_init__(self) -> None:
+        check_types(self, "evaluator")
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if value not in known:

@@ -70,5 +70,7 @@ def test_one_seed_gives_the_same_changes_and_bytes_stay_bytes() -> None:
 def test_unknown_and_negative_options_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"no option 'cutut' \(did you mean 'cutout'\?\)"):
         Augment.of({"cutut": 8})
+    with pytest.raises(ConfigError, match=r"data\.augment\.flip must be true or false, got 1"):
+        Augment(flip=1)
     with pytest.raises(ConfigError, match=r"data\.augment\.crop must be 0 or more, got -1"):
         Augment(crop=-1)

@@ -9,7 +9,7 @@ import torch
 
 from nasflow.data import Dataset, Split, assemble, checked, find
 from nasflow.data.dataset import hold_out, resize
-from nasflow.errors import DataError
+from nasflow.errors import ConfigError, DataError
 
 
 def ramp(count: int = 60, classes: int = 3) -> Split:
@@ -19,7 +19,7 @@ def ramp(count: int = 60, classes: int = 3) -> Split:
     return checked("ramp", images, np.arange(count) % classes)
 
 
-def made(**options: float) -> Dataset:
+def made(**options: object) -> Dataset:
     return assemble("ramp", ramp(), 0.2, **{"validation": 0.25, "seed": 0} | options)
 
 
@@ -99,8 +99,14 @@ def test_wrong_arrays_are_refused(images: np.ndarray, labels: np.ndarray, says: 
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(DataError, match="validation must be a fraction"):
+    with pytest.raises(
+        ConfigError, match=r"data\.validation must be at least 0 and below 1, got 1"
+    ):
         made(validation=1.0)
+    with pytest.raises(ConfigError, match=r"data\.validation must be a number, got 'some'"):
+        made(validation="some")
+    with pytest.raises(ConfigError, match=r"data\.size must be at least 1 pixel, got 0"):
+        made(size=0)
     with pytest.raises(DataError, match="at least 2 classes"):
         assemble("one", ramp(classes=1), 0.2, validation=0.1, seed=0)
     with pytest.raises(DataError, match="out of range for 2 classes"):

@@ -33,6 +33,10 @@ def test_norms_and_biases_do_not_decay_unless_asked(optimizer: str) -> None:
     ("options", "says"),
     [
         ({"epoch": 3}, r"no option 'epoch' \(did you mean 'epochs'\?\)"),
+        ({"epochs": "few"}, "epochs must be a whole number, got 'few'"),
+        ({"batch": 2.5}, "batch must be a whole number, got 2.5"),
+        ({"clip": "no"}, "clip must be a number or null, got 'no'"),
+        ({"epochs": True}, "epochs must be a whole number, got True"),
         ({"epochs": 0}, "epochs must be above 0, got 0"),
         ({"optimizer": "sdg"}, r"one of sgd, adamw, rmsprop, got 'sdg' \(did you mean 'sgd'\?\)"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0"),

@@ -1,0 +1,46 @@
+"""Read options from a configuration into a dataclass, so that a wrong one gets one clear line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from nasflow.errors import ConfigError, nearest
+
+T = TypeVar("T")
+KINDS: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "None": type(None),
+}
+NAMES = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a word"}
+
+
+def read(cls: type[T], options: Mapping[str, Any], where: str) -> T:
+    """Return ``cls(**options)``; raise `ConfigError`, naming ``where``, for an unknown option."""
+    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"{where}: no option {key!r}{nearest(str(key), known)}")
+    return cls(**{str(key): value for key, value in options.items()})
+
+
+def check_types(instance: Any, where: str) -> None:
+    """Raise `ConfigError` unless each field of a dataclass holds what it is declared to hold."""
+    for field in dataclasses.fields(instance):
+        check_type(f"{where}.{field.name}", getattr(instance, field.name), str(field.type))
+
+
+def check_type(where: str, value: Any, declared: str) -> None:
+    """Raise `ConfigError` unless ``value`` is one of the types in ``declared`` ("int | None")."""
+    wanted = declared.split(" | ")
+    # bool is a kind of int in Python, but `epochs=true` is a mistake.
+    if isinstance(value, bool) and "bool" in wanted:
+        return
+    if not isinstance(value, bool) and any(isinstance(value, KINDS[kind]) for kind in wanted):
+        return
+    expected = " or ".join(NAMES.get(kind, "null") for kind in wanted)
+    raise ConfigError(f"{where} must be {expected}, got {value!r}")
