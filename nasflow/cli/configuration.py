@@ -24,7 +24,14 @@ PATHS = (
     "data.path",
 )  # taken as they are: `=`, `,` and brackets mean nothing in them
 BUILT = ("space", "strategy")  # their settings are the keywords of a function, not fields of a file
-OPEN = (*BUILT, "objective")  # fields below these may be new; who reads them says what there is
+AUTO = "auto"  # a setting of a space that follows the data
+FROM_DATA = ("classes", "channels", "size")
+OPEN = (
+    *BUILT,
+    "objective",
+    "point",
+    "settings",
+)  # fields below these may be new; who reads them says what there is
 
 
 def compose(
@@ -238,6 +245,9 @@ def _complete(config: DictConfig, group: str) -> None:
                 f"{group} {target!r} has no field {key!r}{nearest(str(key), known)}; it has: {listed}"
             )
     with open_dict(chosen):
+        for key in FROM_DATA if group == "space" and "data" in config else ():
+            if key in known and key not in chosen:
+                chosen[key] = AUTO
         for key, default in known.items():
             if key not in chosen and isinstance(
                 default, (bool, int, float, str, tuple, type(None))

@@ -68,7 +68,7 @@ def _summary(run: Run) -> str:
     rows = {
         "ended": run.reason or "not yet: it is running, or was killed and can be resumed",
         "evaluated": f"{len(run.entries):,} networks, {len(run.failed):,} of them failed",
-        "not evaluated": f"{run.duplicates:,} duplicates (answered from memory), {run.refused:,} refused (over a limit)",
+        "not evaluated": f"{run.duplicates:,} duplicates of known networks, {run.refused:,} over a limit",
         "in flight": f"{run.in_flight:,}",
         "time": f"{run.seconds:,.0f} s",
     }

@@ -1,0 +1,45 @@
+"""Go on with a search that was interrupted or killed, or that shall go on for longer.
+
+    python -m nasflow resume run=outputs/...
+    python -m nasflow resume run=outputs/... budget.trials=100 executor.workers=4
+
+What was in flight comes first, nothing is evaluated twice, and the proposals are those of a run never killed.
+Fields of budget, executor and ray replace those the run began with; everything else stays as it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasflow.cli import configuration
+from nasflow.cli.search import watched
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from nasflow.search.events import Observer
+    from nasflow.search.results import Run
+
+
+def run(config: DictConfig) -> int:
+    """Go on with the run in the folder ``run=``."""
+    from nasflow.search import budget, results
+    from nasflow.search.run import resume
+
+    plan = configuration.plain(config)
+    folder = Path(plan.pop("run")).expanduser()
+    address = plan.pop("ray")["address"]
+    changed = {
+        name: {k: v for k, v in part.items() if v is not None} for name, part in plan.items()
+    }
+    if address is not None:
+        changed["executor"]["address"] = address
+    began = results.load(folder).plan
+
+    def go(observer: Observer) -> Run:
+        return resume(
+            folder, budget=changed["budget"], executor=changed["executor"], observer=observer
+        )
+
+    return watched(folder, budget.create({**began["budget"], **changed["budget"]}), go)

@@ -1,0 +1,116 @@
+"""Search a space with a strategy, and export the best network found.
+
+    python -m nasflow search +space=nasnet +strategy=rl
+    python -m nasflow search space=nasnet strategy=random data=cifar10 data.path=... budget.trials=500
+    python -m nasflow search ray.address=auto out=/shared/run1
+    python -m nasflow search --multirun seed=1,2,3
+
+What is measured is on disk at once: after Ctrl-C or a crash, `python -m nasflow resume run=...` goes on.
+A space's classes, channels and size are those of the data unless you set them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasflow.cli import configuration
+from nasflow.cli.configuration import AUTO
+from nasflow.cli.outcome import conclude
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from nasflow.search.budget import Budget
+    from nasflow.search.events import Observer
+    from nasflow.search.results import Run
+
+
+def run(config: DictConfig) -> int:
+    """Run one search in its folder, and conclude it."""
+    from nasflow.search import budget
+    from nasflow.search.run import search
+
+    config.out = str(Path(config.out).expanduser()) if config.out else _folder(config)
+    plan = configuration.plain(config)
+    folder = Path(plan["out"])
+    print(f"searching {_name(plan['space'])} with {_name(plan['strategy'])} in {folder}")
+    space = fitted(plan["space"], plan["data"])
+
+    def go(observer: Observer) -> Run:
+        return search(
+            space=space,
+            strategy=plan["strategy"],
+            evaluator=plan["evaluator"],
+            objective=plan["objective"],
+            budget=plan["budget"],
+            executor=plan["executor"],
+            seed=plan["seed"],
+            out=folder,
+            observer=observer,
+        )
+
+    return watched(folder, budget.create(plan["budget"]), go)
+
+
+def run_many(combinations: Sequence[Sequence[str]], config_dir: str | None) -> int:
+    """Run a search for each combination of overrides, one after the other, each in a folder of its own."""
+    configs = [configuration.compose("search", words, config_dir) for words in combinations]
+    base = configs[0].out or f"outputs/{_now()}-multirun"
+    code = 0
+    for number, (config, words) in enumerate(zip(configs, combinations, strict=True)):
+        print(f"\n{number + 1} of {len(configs)}: {' '.join(words)}")
+        config.out = f"{base}/{number}"
+        code = run(config)
+        if code:
+            break
+    return code
+
+
+def watched(folder: Path, budget: Budget, go: Callable[[Observer], Run]) -> int:
+    """Run a search under the eyes of `Live` and conclude it; say how to go on when it is interrupted."""
+    from nasflow.cli.progress import Live
+
+    try:
+        with Live(budget) as live:
+            found = go(live)
+        conclude(found)
+    except KeyboardInterrupt:
+        print(
+            f"\nnasflow: interrupted; all results are in {folder}; go on with: "
+            f"python -m nasflow resume run={folder}",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+def fitted(space: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """Return a space's settings with those that are to follow the data filled in from it."""
+    if AUTO not in space.values():
+        return space
+    from nasflow.search.job import construct
+
+    loaded = construct(data)
+    height, width = loaded.size
+    known = {
+        "classes": loaded.classes,
+        "channels": loaded.channels,
+        "size": height if height == width else [height, width],
+    }
+    return {key: known[key] if value == AUTO else value for key, value in space.items()}
+
+
+def _folder(config: DictConfig) -> str:
+    return f"outputs/{_now()}-{_name(config.space)}-{_name(config.strategy)}"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def _name(spec: Any) -> str:
+    return str(spec.get("name") or spec["_target_"].rpartition(".")[2])
