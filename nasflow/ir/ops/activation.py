@@ -38,7 +38,9 @@ class Activation(Operation):
     def infer(self, *types: Type) -> Type:
         (x,) = types
         if self.form not in FORMS:
-            raise TypeRuleError(f"Activation: expected one of {', '.join(FORMS)}, got {self.form!r}")
+            raise TypeRuleError(
+                f"Activation: expected one of {', '.join(FORMS)}, got {self.form!r}"
+            )
         if x.dtype != "float":
             raise TypeRuleError(f"Activation: expected floats, got {x!r}")
         return x

@@ -9,7 +9,7 @@ from nasflow.ir.expression import Operand
 from nasflow.ir.operation import Operation, Source, operation
 from nasflow.ir.types import Type
 
-__all__ = ["Add", "Concat", "Multiply", "Scale", "Split"]
+__all__ = ["Add", "Concat", "Multiply", "Scale", "Split", "Subtract"]
 
 MANY: Final = 1 << 16
 
@@ -60,6 +60,19 @@ class Multiply(_Elementwise):
 
 
 @operation
+class Subtract(Operation):
+    """Take the second value from the first, element by element; sizes of 1 stretch."""
+
+    arity: ClassVar[tuple[int, int]] = (2, 2)
+
+    def infer(self, *types: Type) -> Type:
+        return broadcast("Subtract", types)
+
+    def source(self, *types: Type) -> Source:
+        return Source("{0} - {1}")
+
+
+@operation
 class Scale(Operation):
     """Multiply by a constant number: any -> the same."""
 
@@ -74,7 +87,10 @@ class Scale(Operation):
 
 @operation
 class Concat(Operation):
-    """Join values along an axis (``"C"`` by default); all other axes must agree."""
+    """Join values along an axis (``"C"`` by default); all other axes must agree.
+
+    A value without a batch (a class token) joins every sample.
+    """
 
     axis: Operand = "C"
     arity: ClassVar[tuple[int, int]] = (1, MANY)
@@ -84,9 +100,10 @@ class Concat(Operation):
         name = str(self.axis)
         size = 0
         for other in types:
-            if other.axes != first.axes or other.resize(**{name: 1}).shape != first.resize(
-                **{name: 1}
-            ).shape:
+            if (
+                other.axes != first.axes
+                or other.resize(**{name: 1}).shape != first.resize(**{name: 1}).shape
+            ):
                 raise TypeRuleError(
                     f"Concat on {name}: expected other axes to agree, got {first!r} and {other!r}"
                 )
@@ -97,8 +114,13 @@ class Concat(Operation):
     def source(self, *types: Type) -> Source:
         if len(types) == 1:
             return Source("{0}")
-        dim = types[0].axes.index(str(self.axis)) + 1
-        return Source("torch.cat([{all}], dim={dim})", {"dim": dim})
+        first = next((i for i, t in enumerate(types) if t.batched), None)
+        dim = types[0].axes.index(str(self.axis)) + int(first is not None)
+        if first is None or all(t.batched for t in types):
+            return Source("torch.cat([{all}], dim={dim})", {"dim": dim})
+        spread = f".expand({{{first}}}.shape[0]{', -1' * len(types[0].axes)})"
+        parts = (f"{{{i}}}" + ("" if t.batched else spread) for i, t in enumerate(types))
+        return Source(f"torch.cat([{', '.join(parts)}], dim={{dim}})", {"dim": dim})
 
 
 @operation

@@ -65,11 +65,15 @@ class _Convolution(Operation):
 
     def _channels(self, x: Type) -> tuple[int, int, int]:
         if x.axes != self.axes or x.dtype != "float":
-            raise TypeRuleError(f"{type(self).__name__}: expected ({' '.join(self.axes)}), got {x!r}")
+            raise TypeRuleError(
+                f"{type(self).__name__}: expected ({' '.join(self.axes)}), got {x!r}"
+            )
         channels, out, groups = x.shape[0], self.out, self.groups
         for what, number in (("out", out), ("groups", groups)):
             if type(number) is not int or number < 1:
-                raise TypeRuleError(f"{type(self).__name__}: expected {what} from 1, got {number!r}")
+                raise TypeRuleError(
+                    f"{type(self).__name__}: expected {what} from 1, got {number!r}"
+                )
         assert isinstance(out, int) and isinstance(groups, int)
         for what, number in (("in_channels", channels), ("out", out)):
             if number % groups:

@@ -11,7 +11,7 @@ from nasflow.ir.operation import Call, Operation, Source, module, operation
 from nasflow.ir.types import Type
 from nasflow.ir.weight import Factor, Weight, axis, init
 
-__all__ = ["Attention", "Embedding", "Linear", "Matmul", "Parameter"]
+__all__ = ["Embedding", "Linear", "Matmul", "Parameter"]
 
 
 @operation
@@ -104,63 +104,11 @@ class Matmul(Operation):
 
 
 @operation
-class Attention(Operation):
-    """Attend: softmax(q k^T * scale + bias) v, fused. (..., L, D), (..., S, D), (..., S, E) -> (..., L, E).
-
-    A fourth input is a bias added before the softmax, broadcast over leading axes. ``scale``
-    defaults to 1/sqrt(D); ``causal`` hides later positions; ``dropout`` acts on the weights in
-    training. Vaswani et al. (2017), equation 1.
-    """
-
-    scale: Operand = None
-    causal: Operand = False
-    dropout: Operand = 0.0
-    arity: ClassVar[tuple[int, int]] = (3, 4)
-
-    def infer(self, *types: Type) -> Type:
-        q, k, v = types[:3]
-        if min(len(t.shape) for t in (q, k, v)) < 2 or q.shape[-1] != k.shape[-1]:
-            raise TypeRuleError(f"Attention: expected queries and keys of one width, got {q!r}, {k!r}")
-        if k.shape[-2] != v.shape[-2] or not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
-            raise TypeRuleError(
-                f"Attention: expected a value for each key and equal leading axes, got {q!r}, {k!r}, "
-                f"{v!r}"
-            )
-        if len(types) == 4:
-            shape = (*q.shape[:-1], k.shape[-2])
-            bias = types[3].shape
-            pairs = zip(reversed(bias), reversed(shape), strict=False)
-            if len(bias) > len(shape) or any(b not in (1, s) for b, s in pairs):
-                raise TypeRuleError(f"Attention: expected a bias for {shape}, got {types[3]!r}")
-        return Type((*q.axes[:-1], v.axes[-1]), (*q.shape[:-1], v.shape[-1]))
-
-    def macs(self, *types: Type) -> int:
-        q, k, v = types[:3]
-        return math.prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
-
-    def source(self, *types: Type) -> Source:
-        constants = {}
-        extra = ", attn_mask={3}" if len(types) == 4 else ""
-        if self.dropout:
-            extra += ", dropout_p={dropout} if self.training else 0.0"
-            constants["dropout"] = self.dropout
-        extra += ", is_causal=True" if self.causal else ""
-        if self.scale is not None:
-            extra += ", scale={scale}"
-            constants["scale"] = self.scale
-        forward = "F.scaled_dot_product_attention({0}, {1}, {2}" + extra + ")"
-        return Source(forward, constants)  # type: ignore[arg-type]
-
-    def window(self, *types: Type) -> None:
-        return None
-
-
-@operation
 class Parameter(Operation):
     """Give a trainable tensor as a value without a batch: a position table, a class token, a scale.
 
-    ``axes`` names the axes of ``shape``; ``ones`` lists positions where the stored tensor has an
-    extra axis of size 1, for state dicts that expect it.
+    ``axes`` names the axes of ``shape``. ``shrink`` is how a child takes its part, one of
+    :data:`nasflow.ir.weight.SHRINK_RULES` for all axes or a tuple of one for each.
     """
 
     axes: Operand
@@ -172,12 +120,15 @@ class Parameter(Operation):
 
     def infer(self, *types: Type) -> Type:
         if not isinstance(self.axes, tuple) or not isinstance(self.shape, tuple):
-            raise TypeRuleError(f"Parameter: expected axes and sizes, got {self.axes!r}, {self.shape!r}")
+            raise TypeRuleError(
+                f"Parameter: expected axes and sizes, got {self.axes!r}, {self.shape!r}"
+            )
         return Type(self.axes, self.shape, batched=False)
 
     def weights(self, *types: Type) -> tuple[Weight, ...]:
         shape = self.infer().shape
-        axes = tuple(axis(size, shrink=str(self.shrink)) for size in shape)
+        rules = self.shrink if isinstance(self.shrink, tuple) else (self.shrink,) * len(shape)
+        axes = tuple(axis(n, shrink=str(rule)) for n, rule in zip(shape, rules, strict=True))
         return (Weight("", axes, init(self.init), trainable=bool(self.trainable)),)  # type: ignore[arg-type]
 
     def source(self, *types: Type) -> Source:

@@ -10,7 +10,7 @@ from nasflow.ir.operation import Operation, Source, operation
 from nasflow.ir.ops.convolution import joined, slide, spread
 from nasflow.ir.types import Type
 
-__all__ = ["AvgPool", "MaxPool", "Mean", "Subsample"]
+__all__ = ["AvgPool", "Max", "MaxPool", "Mean", "Subsample"]
 
 RANKS: Final = {("C", "L"): 1, ("C", "H", "W"): 2, ("C", "T", "H", "W"): 3}
 
@@ -38,7 +38,9 @@ class _Pool(Operation):
         sizes = []
         for size, kernel, stride, padding in zip(x.shape[1:], *self._window(x), strict=True):
             if 2 * padding > kernel:
-                raise TypeRuleError(f"expected padding up to half of kernel={kernel}, got {padding}")
+                raise TypeRuleError(
+                    f"expected padding up to half of kernel={kernel}, got {padding}"
+                )
             out = slide(size, kernel, stride, padding)
             # PyTorch's rule: a last window may start inside the input or its left padding only.
             remainder = (size + 2 * padding - kernel) % stride
@@ -127,6 +129,26 @@ class Mean(Operation):
 
 
 @operation
+class Max(Operation):
+    """Take the largest entry along a whole axis, which goes."""
+
+    axis: Operand
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        x.size(str(self.axis))
+        kept = [(a, s) for a, s in zip(x.axes, x.shape, strict=True) if a != self.axis]
+        return Type(tuple(a for a, _ in kept), tuple(s for _, s in kept), x.dtype, x.batched)
+
+    def source(self, *types: Type) -> Source:
+        (x,) = types
+        return Source("{0}.amax({dim})", {"dim": x.axes.index(str(self.axis)) + int(x.batched)})
+
+    def window(self, *types: Type) -> None:
+        return None
+
+
+@operation
 class Subsample(Operation):
     """Keep every ``stride``-th pixel, starting ``offset`` pixels in (zeros beyond the border)."""
 
@@ -143,7 +165,9 @@ class Subsample(Operation):
         constants = {"stride": self.stride}
         if not self.offset:
             return Source("{0}[:, :, ::{stride}, ::{stride}]", constants)  # type: ignore[arg-type]
-        form = "F.pad({0}, (0, {offset}, 0, {offset}))[:, :, {offset}::{stride}, {offset}::{stride}]"
+        form = (
+            "F.pad({0}, (0, {offset}, 0, {offset}))[:, :, {offset}::{stride}, {offset}::{stride}]"
+        )
         return Source(form, {**constants, "offset": self.offset})  # type: ignore[dict-item]
 
     def window(self, *types: Type) -> tuple[int, int]:

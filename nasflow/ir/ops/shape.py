@@ -6,12 +6,12 @@ import math
 import re
 from typing import ClassVar, Final
 
-from nasflow.errors import TypeRuleError
+from nasflow.errors import SpaceError, TypeRuleError
 from nasflow.ir.expression import Operand
 from nasflow.ir.operation import Operation, Source, operation
 from nasflow.ir.types import Type
 
-__all__ = ["Flatten", "Pad", "Rearrange", "Roll", "Slice"]
+__all__ = ["Expand", "Flatten", "Pad", "Rearrange", "Roll", "Slice", "Unbind"]
 
 _ITEM: Final = re.compile(r"(?:([A-Z])=)?(?:\(([a-z0-9_ ]*)\)|([a-z_][a-z0-9_]*))\s*")
 
@@ -45,11 +45,15 @@ class Rearrange(Operation):
     pattern: Operand
     sizes: Operand = ()
 
-    def _solve(self, x: Type) -> tuple[list[tuple[str, ...]], dict[str, int], list[tuple[str, tuple[str, ...]]]]:
+    def _solve(
+        self, x: Type
+    ) -> tuple[list[tuple[str, ...]], dict[str, int], list[tuple[str, tuple[str, ...]]]]:
         left, _, right = str(self.pattern).partition("->")
         taken, given = _parse(left), _parse(right)
         if len(taken) != len(x.shape):
-            raise TypeRuleError(f"Rearrange {self.pattern!r}: expected {len(taken)} axes, got {x!r}")
+            raise TypeRuleError(
+                f"Rearrange {self.pattern!r}: expected {len(taken)} axes, got {x!r}"
+            )
         sizes: dict[str, int] = dict(self.sizes)  # type: ignore[arg-type]
         for (_, factors), size in zip(taken, x.shape, strict=True):
             unknown = [name for name in factors if name not in sizes]
@@ -63,7 +67,9 @@ class Rearrange(Operation):
         before = [name for _, factors in taken for name in factors]
         after = [name for _, factors in given for name in factors]
         if sorted(before) != sorted(after) or len(set(before)) != len(before):
-            raise TypeRuleError(f"Rearrange {self.pattern!r}: expected the same names on both sides")
+            raise TypeRuleError(
+                f"Rearrange {self.pattern!r}: expected the same names on both sides"
+            )
         return [factors for _, factors in taken], sizes, given
 
     def infer(self, *types: Type) -> Type:
@@ -126,8 +132,11 @@ class Pad(Operation):
         return Type(x.axes, tuple(shape), x.dtype, x.batched)
 
     def source(self, *types: Type) -> Source:
+        if not any(self.amounts):  # type: ignore[arg-type]
+            return Source("{0}")
         if self.value:
-            return Source("F.pad({0}, {amounts}, value={value})", {"amounts": self.amounts, "value": self.value})  # type: ignore[dict-item]
+            constants = {"amounts": self.amounts, "value": self.value}
+            return Source("F.pad({0}, {amounts}, value={value})", constants)  # type: ignore[arg-type]
         return Source("F.pad({0}, {amounts})", {"amounts": self.amounts})  # type: ignore[dict-item]
 
 
@@ -141,13 +150,17 @@ class Roll(Operation):
     def infer(self, *types: Type) -> Type:
         (x,) = types
         if not isinstance(self.shifts, tuple) or not isinstance(self.axes, tuple):
-            raise TypeRuleError(f"Roll: expected shifts and axes, got {self.shifts!r}, {self.axes!r}")
+            raise TypeRuleError(
+                f"Roll: expected shifts and axes, got {self.shifts!r}, {self.axes!r}"
+            )
         for name in self.axes:
             x.size(name)
         return x
 
     def source(self, *types: Type) -> Source:
         (x,) = types
+        if not any(self.shifts):  # type: ignore[arg-type]
+            return Source("{0}")
         dims = tuple(x.axes.index(name) - len(x.axes) for name in self.axes)  # type: ignore[union-attr]
         return Source("{0}.roll({shifts}, dims={dims})", {"shifts": self.shifts, "dims": dims})  # type: ignore[dict-item]
 
@@ -169,7 +182,9 @@ class Slice(Operation):
         size = x.size(str(self.axis))
         start, stop, _ = slice(self.start, self.stop).indices(size)
         if stop <= start:
-            raise TypeRuleError(f"Slice: expected entries from {self.start} to {self.stop} of {x!r}")
+            raise TypeRuleError(
+                f"Slice: expected entries from {self.start} to {self.stop} of {x!r}"
+            )
         return x.axes.index(str(self.axis)), start, stop
 
     def infer(self, *types: Type) -> Type:
@@ -187,9 +202,58 @@ class Slice(Operation):
         lead = ":, " * (position + int(x.batched))
         if self.drop:
             return Source(f"{{0}}[{lead}{{start}}]", {"start": start})
+        if stop - start == x.shape[position]:
+            return Source("{0}")
         end = "" if stop == x.shape[position] else "{stop}"
         begin = "{start}" if start else ""
         constants = {"start": start} if start else {}
         if end:
             constants["stop"] = stop
         return Source(f"{{0}}[{lead}{begin}:{end}]", constants)
+
+
+@operation
+class Unbind(Operation):
+    """Take an axis apart into one value for each entry: any -> ``count`` values without the axis."""
+
+    axis: Operand
+    count: Operand
+
+    def results(self) -> int:
+        if type(self.count) is not int:
+            raise SpaceError(f"Unbind: the number of values cannot be open, got {self.count!r}")
+        return self.count
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        name = str(self.axis)
+        if x.size(name) != self.count:
+            raise TypeRuleError(f"Unbind: expected {self.count} entries along {name}, got {x!r}")
+        kept = [(a, s) for a, s in zip(x.axes, x.shape, strict=True) if a != name]
+        axes, shape = tuple(a for a, _ in kept), tuple(s for _, s in kept)
+        return (Type(axes, shape, x.dtype, x.batched),) * self.results()
+
+    def source(self, *types: Type) -> Source:
+        (x,) = types
+        return Source("{0}.unbind({dim})", {"dim": x.axes.index(str(self.axis)) + int(x.batched)})
+
+
+@operation
+class Expand(Operation):
+    """Repeat the only entry of an axis ``size`` times, without copying it."""
+
+    axis: Operand
+    size: Operand
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        name = str(self.axis)
+        if x.size(name) != 1:
+            raise TypeRuleError(f"Expand: expected a single entry along {name}, got {x!r}")
+        return x.resize(**{name: self.size})  # type: ignore[arg-type]
+
+    def source(self, *types: Type) -> Source:
+        (x,) = types
+        sizes = ["-1"] * (len(x.axes) + int(x.batched))
+        sizes[x.axes.index(str(self.axis)) + int(x.batched)] = "{size}"
+        return Source(f"{{0}}.expand({', '.join(sizes)})", {"size": self.size})  # type: ignore[dict-item]

@@ -1,0 +1,212 @@
+"""Attention, and the tables it is told positions by."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from nasflow.errors import TypeRuleError
+from nasflow.ir.expression import Operand
+from nasflow.ir.operation import Operation, Source, module, operation
+from nasflow.ir.types import Type
+
+__all__ = ["Attention", "RelativePositions", "ShiftedWindowMask", "SinusoidalPositions"]
+
+
+@operation
+class Attention(Operation):
+    """Attend: softmax(q k^T * scale + bias) v, fused. (..., L, D), (..., S, D), (..., S, E) -> (..., L, E).
+
+    Of the leading axes the last is the heads; those before it (windows, frames) are attended
+    within separately. A fourth input is a bias added before the softmax, broadcast over leading
+    axes. ``scale`` defaults to 1/sqrt(D); ``causal`` hides later positions; ``dropout`` acts on
+    the weights in training. Vaswani et al. (2017), equation 1.
+    """
+
+    scale: Operand = None
+    causal: Operand = False
+    dropout: Operand = 0.0
+    arity: ClassVar[tuple[int, int]] = (3, 4)
+
+    def infer(self, *types: Type) -> Type:
+        q, k, v = types[:3]
+        if min(len(t.shape) for t in (q, k, v)) < 2 or q.shape[-1] != k.shape[-1]:
+            raise TypeRuleError(
+                f"Attention: expected queries and keys of one width, got {q!r}, {k!r}"
+            )
+        if k.shape[-2] != v.shape[-2] or not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+            raise TypeRuleError(
+                f"Attention: expected a value for each key and equal leading axes, got {q!r}, {k!r}, "
+                f"{v!r}"
+            )
+        if len(types) == 4:
+            self._check_bias(types[3], (*q.shape[:-1], k.shape[-2]))
+        return Type((*q.axes[:-1], v.axes[-1]), (*q.shape[:-1], v.shape[-1]))
+
+    def _check_bias(self, bias: Type, shape: tuple[int, ...]) -> None:
+        pairs = zip(reversed(bias.shape), reversed(shape), strict=False)
+        short = bias.batched and len(bias.shape) < len(shape)
+        if len(bias.shape) > len(shape) or short or any(b not in (1, s) for b, s in pairs):
+            raise TypeRuleError(f"Attention: expected a bias for {shape}, got {bias!r}")
+
+    def macs(self, *types: Type) -> int:
+        q, k, v = types[:3]
+        return math.prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
+
+    def source(self, *types: Type) -> Source:
+        q = types[0]
+        constants: dict[str, object] = {}
+        # The fused kernels take one leading axis beside the batch; further ones join the batch.
+        outer = len(q.shape) - 3
+        fold = f".flatten(0, {outer})" if outer > 0 else ""
+        text = ", ".join(f"{{{i}}}{fold}" for i in range(3))
+        if len(types) == 4:
+            text += ", attn_mask={3}" + (self._folded(types[3], outer) if outer > 0 else "")
+        if self.dropout:
+            text += ", dropout_p={dropout} if self.training else 0.0"
+            constants["dropout"] = self.dropout
+        text += ", is_causal=True" if self.causal else ""
+        if self.scale is not None:
+            text += ", scale={scale}"
+            constants["scale"] = self.scale
+        text = f"F.scaled_dot_product_attention({text})"
+        if outer > 0:
+            text += ".unflatten(0, {outer})"
+            constants["outer"] = (-1, *q.shape[:outer])
+        return Source(text, constants)  # type: ignore[arg-type]
+
+    def _folded(self, bias: Type, outer: int) -> str:
+        """Return what fits a bias to a batch that the ``outer`` leading axes have joined."""
+        if bias.batched:
+            return f".flatten(0, {outer})"
+        if len(bias.shape) <= 3 or set(bias.shape[:-3]) == {1}:
+            return f".flatten(0, {len(bias.shape) - 3})" if len(bias.shape) > 4 else ""
+        joined = f".flatten(0, {outer - 1})" if outer > 1 else ""
+        return joined + ".repeat({0}.shape[0], 1, 1, 1)"
+
+    def window(self, *types: Type) -> None:
+        return None
+
+
+@operation
+class RelativePositions(Operation):
+    """Give for each pair of pixels in a window the row of a table of relative positions: -> (L, S) ids.
+
+    In a window of ``side`` x ``side`` pixels, pixel (y, x) sees pixel (v, u) at row
+    (y - v + side - 1) * (2 side - 1) + x - u + side - 1, of (2 side - 1)^2 rows.
+    Liu et al. (2021), section 3.2.
+    """
+
+    side: Operand
+    arity: ClassVar[tuple[int, int]] = (0, 0)
+    support: ClassVar[str] = '''
+class RelativePositions(nn.Module):
+    """Hold which relative position each pair of pixels in a window has."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        y, x = torch.arange(window).repeat_interleave(window), torch.arange(window).repeat(window)
+        rows = (y[:, None] - y + window - 1) * (2 * window - 1) + x[:, None] - x + window - 1
+        self.register_buffer("rows", rows, persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.rows
+'''
+
+    def infer(self, *types: Type) -> Type:
+        if type(self.side) is not int or self.side < 1:
+            raise TypeRuleError(f"RelativePositions: expected a side from 1, got {self.side!r}")
+        return Type(("L", "S"), (self.side**2, self.side**2), "int", batched=False)
+
+    def source(self, *types: Type) -> Source:
+        return module("RelativePositions", ("window", self.side))  # type: ignore[arg-type]
+
+
+@operation
+class ShiftedWindowMask(Operation):
+    """Give a bias that separates what a cyclic shift brought together: -> (N, H, L, S), H = 1 head.
+
+    A map of ``height`` x ``width`` pixels, rolled by ``shift``, is cut into N windows of
+    ``side`` x ``side``; pairs of pixels that were not neighbours get -100.
+    Liu et al. (2021), section 3.2 and released code.
+    """
+
+    height: Operand
+    width: Operand
+    side: Operand
+    shift: Operand
+    arity: ClassVar[tuple[int, int]] = (0, 0)
+    support: ClassVar[str] = '''
+class ShiftedWindowMask(nn.Module):
+    """Hold -100 for pairs of pixels that only a cyclic shift brought into one window, else 0."""
+
+    def __init__(self, height: int, width: int, window: int, shift: int) -> None:
+        super().__init__()
+        y, x = (self.regions(size, window, shift) for size in (height, width))
+        region = (3 * y[:, None] + x).reshape(height // window, window, width // window, window)
+        region = region.transpose(1, 2).reshape(-1, 1, window * window)
+        apart = region.unsqueeze(-1) != region.unsqueeze(-2)
+        self.register_buffer("mask", torch.where(apart, -100.0, 0.0), persistent=False)
+
+    @staticmethod
+    def regions(size: int, window: int, shift: int) -> Tensor:
+        """Number the parts of an axis: before the last window, in it, brought round by the shift."""
+        i = torch.arange(size)
+        return (i >= size - window).int() + (i >= size - shift).int()
+
+    def forward(self) -> Tensor:
+        return self.mask
+'''
+
+    def infer(self, *types: Type) -> Type:
+        height, width, side, shift = self.attributes()
+        if not all(type(value) is int for value in self.attributes()):
+            raise TypeRuleError(f"ShiftedWindowMask: expected integers, got {self.attributes()!r}")
+        assert isinstance(height, int) and isinstance(width, int)
+        assert isinstance(side, int) and isinstance(shift, int)
+        if side < 1 or height % side or width % side or not 0 <= shift < side:
+            raise TypeRuleError(
+                f"ShiftedWindowMask: expected windows that fill {height} x {width} and a smaller "
+                f"shift, got side={side} shift={shift}"
+            )
+        count = (height // side) * (width // side)
+        return Type(("N", "H", "L", "S"), (count, 1, side**2, side**2), batched=False)
+
+    def source(self, *types: Type) -> Source:
+        names = ("height", "width", "window", "shift")
+        pairs = zip(names, self.attributes(), strict=True)
+        return module("ShiftedWindowMask", *pairs)  # type: ignore[arg-type]
+
+
+@operation
+class SinusoidalPositions(Operation):
+    """Give sines and cosines of each position at geometric wavelengths: -> (L, D).
+
+    Entry (p, 2i) is sin(p / 10000^(2i / width)), entry (p, 2i + 1) its cosine.
+    Vaswani et al. (2017), section 3.5.
+    """
+
+    length: Operand
+    width: Operand
+    arity: ClassVar[tuple[int, int]] = (0, 0)
+    support: ClassVar[str] = '''
+class SinusoidalPositions(nn.Module):
+    """Hold sines and cosines of each position, (length, width)."""
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        rates = 10000.0 ** (-torch.arange(0, width, 2) / width)
+        angles = torch.arange(length)[:, None] * rates
+        table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.table
+'''
+
+    def infer(self, *types: Type) -> Type:
+        return Type(("L", "D"), (self.length, self.width), batched=False)  # type: ignore[arg-type]
+
+    def source(self, *types: Type) -> Source:
+        pairs = (("length", self.length), ("width", self.width))
+        return module("SinusoidalPositions", *pairs)  # type: ignore[arg-type]

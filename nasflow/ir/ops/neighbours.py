@@ -1,0 +1,89 @@
+"""Graphs over tokens: who is whose neighbour, and what the neighbours hold."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from nasflow.errors import TypeRuleError
+from nasflow.ir.expression import Operand
+from nasflow.ir.operation import Operation, Source, operation
+from nasflow.ir.types import Type
+
+__all__ = ["Gather", "NearestNeighbours"]
+
+
+@operation
+class NearestNeighbours(Operation):
+    """Find for each token the tokens nearest to it, itself first: (L, D) -> (L, K) of ids.
+
+    Nearest by Euclidean distance between features scaled to length 1, which is largest cosine. Of
+    the ``k * dilation`` nearest every ``dilation``-th is kept. No gradient passes.
+    Han et al. (2022), section 3.1, and Li et al. (2019), section 3.3, for the dilation.
+    """
+
+    k: Operand
+    dilation: Operand = 1
+    support: ClassVar[str] = '''
+@torch.no_grad()
+def nearest_neighbours(x: Tensor, k: int, dilation: int = 1) -> Tensor:
+    """Return ids of every dilation-th of the tokens nearest in direction, (N, L, k)."""
+    x = F.normalize(x, dim=-1)
+    return (x @ x.transpose(-2, -1)).topk(k * dilation).indices[..., ::dilation]
+'''
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        if x.axes != ("L", "D") or x.dtype != "float":
+            raise TypeRuleError(f"NearestNeighbours: expected (L D), got {x!r}")
+        k, dilation = self.k, self.dilation
+        if type(k) is not int or type(dilation) is not int or k < 1 or dilation < 1:
+            raise TypeRuleError(
+                f"NearestNeighbours: expected k and dilation from 1, got {k!r} and {dilation!r}"
+            )
+        if k * dilation > x.shape[0]:
+            raise TypeRuleError(
+                f"NearestNeighbours: expected k * dilation up to the {x.shape[0]} tokens, got "
+                f"{k} * {dilation}"
+            )
+        return Type(("L", "K"), (x.shape[0], k), "int", x.batched)
+
+    def macs(self, *types: Type) -> int:
+        (x,) = types
+        return x.numel * x.shape[0]
+
+    def source(self, *types: Type) -> Source:
+        constants = {"k": self.k}
+        if self.dilation == 1:
+            return Source("nearest_neighbours({0}, {k})", constants)  # type: ignore[arg-type]
+        constants["dilation"] = self.dilation
+        return Source("nearest_neighbours({0}, {k}, {dilation})", constants)  # type: ignore[arg-type]
+
+    def window(self, *types: Type) -> None:
+        return None
+
+
+@operation
+class Gather(Operation):
+    """Take the tokens that ids name: (S, D), (L, K) of ids below S -> (L, K, D)."""
+
+    arity: ClassVar[tuple[int, int]] = (2, 2)
+    support: ClassVar[str] = '''
+def gather(x: Tensor, ids: Tensor) -> Tensor:
+    """Return the tokens of each sample that its ids name: (N, S, D), (N, L, K) -> (N, L, K, D)."""
+    first = torch.arange(len(x), device=x.device)[:, None, None] * x.shape[1]
+    return F.embedding(ids + first, x.flatten(0, 1))
+'''
+
+    def infer(self, *types: Type) -> Type:
+        x, ids = types
+        if len(x.axes) != 2 or x.dtype != "float" or not x.batched:
+            raise TypeRuleError(f"Gather: expected tokens and their width, got {x!r}")
+        if len(ids.axes) != 2 or ids.dtype != "int" or not ids.batched:
+            raise TypeRuleError(f"Gather: expected two axes of ids, got {ids!r}")
+        return Type((*ids.axes, x.axes[-1]), (*ids.shape, x.shape[-1]))
+
+    def source(self, *types: Type) -> Source:
+        return Source("gather({0}, {1})")
+
+    def window(self, *types: Type) -> None:
+        return None
