@@ -43,7 +43,7 @@ class Training:
             bfloat = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat)
         # Told how far training is; a tensor is filled in place: torch.compile sees no change.
-        self.clocks = [m for m in self.module.modules() if hasattr(m, "progress")]
+        self.clocks = [m for m in self.module.modules() if getattr(m, "progress", None) is not None]
 
     @property
     def best(self) -> nn.Module:

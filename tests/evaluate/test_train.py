@@ -103,12 +103,14 @@ class Clocked(nn.Module):
         self.body = plain()
         self.extra = nn.Linear(64, 10)
         self.progress = -1.0
+        self.extra.progress = None  # has a rate that is not scheduled
         self.register_buffer("seen", torch.zeros(0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         if not self.training:
             return self.body(x)
         SEEN.append(self.progress)
+        assert self.extra.progress is None
         return self.body(x), self.extra(x.flatten(1))
 
 

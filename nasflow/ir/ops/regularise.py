@@ -36,22 +36,22 @@ class DropPath(Operation):
     """Zero whole samples of a branch at random in training and scale the rest: any -> the same.
 
     Huang et al. (2016). With ``scheduled`` the rate grows linearly over training: the trainer sets
-    ``progress`` from 0 to 1 (Zoph et al., 2018, section 3: ScheduledDropPath).
+    ``progress`` from 0 to 1, wherever it is not None (Zoph et al., 2018, section 3: ScheduledDropPath).
     """
 
     rate: Operand = 0.1
     scheduled: Operand = False
     support: ClassVar[str] = '''
 class DropPath(nn.Module):
-    """Drop whole samples of a branch in training; ``progress`` scales the rate where scheduled."""
+    """Drop whole samples of a branch in training; ``progress``, unless None, scales the rate."""
 
     def __init__(self, rate: float, scheduled: bool = False) -> None:
         super().__init__()
         self.rate = rate
-        self.progress = 0.0 if scheduled else 1.0
+        self.progress: float | None = 0.0 if scheduled else None
 
     def forward(self, x: Tensor) -> Tensor:
-        rate = self.rate * self.progress
+        rate = self.rate if self.progress is None else self.rate * self.progress
         if not self.training or rate == 0.0:
             return x
         keep = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1.0 - rate)
