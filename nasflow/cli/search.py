@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from nasflow.cli import configuration
 from nasflow.cli.configuration import AUTO
 from nasflow.cli.outcome import conclude
+from nasflow.cli.weights import Best, kept_in
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,7 +45,7 @@ def run(config: DictConfig) -> int:
         return search(
             space=space,
             strategy=plan["strategy"],
-            evaluator=plan["evaluator"],
+            evaluator=kept_in(plan["evaluator"], folder),
             objective=plan["objective"],
             budget=plan["budget"],
             executor=plan["executor"],
@@ -76,7 +77,7 @@ def watched(folder: Path, budget: Budget, go: Callable[[Observer], Run]) -> int:
 
     try:
         with Live(budget) as live:
-            found = go(live)
+            found = go(Best(live))
         conclude(found)
     except KeyboardInterrupt:
         print(

@@ -20,6 +20,10 @@ class Network(Protocol):
     def inputs(self) -> tuple[Any, ...]:
         """Return the types of the inputs; each has ``shape`` (without the batch) and ``dtype``."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Return a name equal for equal networks."""
+
     def cost(self) -> Any:
         """Return exact integers: ``params``, ``macs``, ..."""
 

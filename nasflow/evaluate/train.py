@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from nasflow.data import Dataset
 from nasflow.errors import CandidateError, ConfigError
+from nasflow.evaluate.checkpoint import write_tensors
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, cost
 from nasflow.evaluate.failure import blame_candidate
@@ -21,12 +23,17 @@ from nasflow.evaluate.training import Training
 class Train:
     """Train each candidate from scratch on ``data`` and measure it on the held-out validation part.
 
-    ``recipe``: the fields of `Recipe`. Images are resized to what a candidate takes. With one seed
+    ``recipe``: the fields of `Recipe`. ``keep``: a folder for the trained weights of each candidate,
+    as ``<fingerprint>.safetensors``; they are kept only where that folder exists (a worker on
+    another machine may not see it), the weights that were measured as ``select`` says. Images are resized to what a candidate takes. With one seed
     and one thread, a CPU gives the same measures to the last bit.
     """
 
-    def __init__(self, data: Dataset, device: str = "auto", **recipe: Any) -> None:
+    def __init__(
+        self, data: Dataset, device: str = "auto", keep: str | None = None, **recipe: Any
+    ) -> None:
         self.data, self.device, self.recipe = data, device, Recipe.of(recipe)
+        self.keep = Path(keep) if keep else None
         self._prepared: tuple[tuple[Any, ...], Dataset] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -50,6 +57,7 @@ class Train:
         deadline = start + self.recipe.time_limit if self.recipe.time_limit else None
         data = self._data(graph)
         history: list[tuple[float, float]] = []
+        weights: dict[str, torch.Tensor] = {}
         # A worker's other draws must not depend on whether a candidate was trained in between.
         with own_randomness(data):
             with blame_candidate():
@@ -63,6 +71,8 @@ class Train:
                         f"the validation loss is NaN or infinite in epoch {training.epoch}"
                     )
                 history.append((accuracy, loss))
+                if self.keep and _is_to_keep(history, self.recipe.select):
+                    weights = {k: v.clone() for k, v in training.best.state_dict().items()}
                 if report:
                     report(
                         {
@@ -73,6 +83,8 @@ class Train:
                             "seconds": time.monotonic() - start,
                         }
                     )
+        if self.keep and self.keep.is_dir():
+            write_tensors(self.keep / f"{graph.fingerprint}.safetensors", weights, {"seed": seed})
         measures = summary(history, self.recipe.select)
         return measures | {"train_seconds": time.monotonic() - start} | cost(graph)
 
@@ -104,6 +116,12 @@ def image_size(graph: Network, data: Dataset) -> tuple[int, int]:
             f"{data.channels}; set the space's channels to match"
         )
     return height, width
+
+
+def _is_to_keep(history: list[tuple[float, float]], select: str) -> bool:
+    """Tell whether the newest epoch is the one that counts so far."""
+    newest = history[-1][0]
+    return select == "last" or all(newest > accuracy for accuracy, _ in history[:-1])
 
 
 def summary(history: list[tuple[float, float]], select: str) -> dict[str, float]:

@@ -49,6 +49,7 @@ class Finished:
     evaluated: int
     best: bool
     seconds: float
+    fingerprint: str
 
 
 @dataclass(frozen=True)

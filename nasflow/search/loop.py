@@ -102,7 +102,8 @@ class Loop:
         if result.error is not None:
             self.observer(Failed(job.n, point, result.error, self.evaluated, outcome.seconds))
         else:
-            self.observer(Finished(job.n, point, result, self.evaluated, best, outcome.seconds))
+            fingerprint = job.graph.fingerprint
+            self.observer(Finished(job.n, point, result, self.evaluated, best, outcome.seconds, fingerprint))
         self._end_if_spent()
         pause = time.monotonic() - self._saved
         if pause > max(1.0, SHARE * self._save_cost):

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from nasflow.data import Dataset, digits
 from nasflow.errors import CandidateError, ConfigError
 from nasflow.evaluate.train import Train, summary
+from nasflow.evaluate.training import measure
 from tests.evaluate.networks import HandWritten, plain
 
 PLAIN = HandWritten(plain)
@@ -22,6 +25,17 @@ def data() -> Dataset:
 
 def quick(data: Dataset, **recipe: object) -> Train:
     return Train(data, device="cpu", **{"epochs": 1, "images": 200} | recipe)
+
+
+def test_weights_of_the_best_epoch_are_kept(data: Dataset, tmp_path: Path) -> None:
+    trainer = Train(data, device="cpu", keep=str(tmp_path), epochs=3)
+    measures = trainer(PLAIN, seed=0)
+    module = PLAIN.to_torch()
+    module.load_state_dict(load_file(tmp_path / "f00d.safetensors"))
+    accuracy, _ = measure(module, data, data.validation)
+    assert accuracy == measures["accuracy"]
+    Train(data, device="cpu", keep=str(tmp_path / "not there"), epochs=1)(PLAIN, seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["f00d.safetensors"]
 
 
 def timeless(measures: dict[str, float]) -> dict[str, float]:
