@@ -43,14 +43,14 @@ def write_export(network: Found, folder: Path, *, seed: int = 0, onnx: bool = Fa
     """Write all files of a network into `folder` and return it; raises RunError where that is not possible."""
     from safetensors.torch import save
 
-    from nasflow.lower import source
+    from nasflow.lower import to_source
     from nasflow.report.picture import pictures
 
     graph = network.graph
     module = graph.to_torch(seed=seed)
     if network.weights:
         load_weights(module, network.weights)
-    write(folder / "model.py", source(graph))
+    write(folder / "model.py", to_source(graph))
     state = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
     write(folder / "weights.safetensors", save(state))
     write(folder / "graph.json", json.dumps(graph.to_json(), indent=1) + "\n")

@@ -23,10 +23,11 @@ from nasflow.evaluate.training import Training
 class Train:
     """Train each candidate from scratch on ``data`` and measure it on the held-out validation part.
 
-    ``recipe``: the fields of `Recipe`. ``keep``: a folder for the trained weights of each candidate,
-    as ``<fingerprint>.safetensors``; they are kept only where that folder exists (a worker on
-    another machine may not see it), the weights that were measured as ``select`` says. Images are resized to what a candidate takes. With one seed
+    ``recipe``: the fields of `Recipe`. Images are resized to what a candidate takes. With one seed
     and one thread, a CPU gives the same measures to the last bit.
+
+    ``keep``: a folder for the weights that were measured, ``<fingerprint>.safetensors`` for each
+    candidate. They are kept only where it exists: a worker on another machine may not see it.
     """
 
     def __init__(
