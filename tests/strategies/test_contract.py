@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 
 import pytest
 import yaml
 
-from nasflow.discovery import BUNDLED, names
+from nasflow import ir
+from nasflow.discovery import BUNDLED, find, names, parameters
 from nasflow.search.strategy import Result, create
-from tests.strategies.toy import Decision, Point, Space
+from tests.strategies.spaces import flat, gated
 
 STRATEGIES = names("strategy")
 # Small settings, so that what happens after many results happens within few.
-SMALL = {"rl": {"batch": 4, "epochs": 2, "hidden": 8, "learning_rate": 0.01}}
+SMALL = {
+    "rl": {"batch": 4, "epochs": 2, "hidden": 8, "learning_rate": 0.01},
+    "evolution": {"population": 5, "sample": 2, "crossover": 0.5},
+    "local_search": {"start": 3},
+}
 
 
-def plain() -> Space:
-    return Space(*(Decision(f"layer{i}", (0, 1, 2)) for i in range(3)))
-
-
-def gated() -> Space:
-    """Gate half of the decisions; one has a single option, one is ordered."""
-    return Space(
-        Decision("depth", (1, 2, 3), ordered=True),
-        Decision("kind", ("conv", "attention")),
-        Decision("only", ("relu",)),
-        Decision("kernel", (3, 5, 7), gate=lambda p: p["kind"] == "conv"),
-        Decision("heads", (1, 2, 4, 8), gate=lambda p: p["kind"] == "attention"),
-        *(Decision(f"width{i}", (16, 32), gate=lambda p, i=i: p["depth"] > i) for i in (1, 2)),
-        Decision("pair", ((0, 1), (1, 2))),
-    )
-
-
-def make(name: str, space: Space, seed: int = 0):  # type: ignore[no-untyped-def]
+def make(name: str, space: ir.Space, seed: int = 0):  # type: ignore[no-untyped-def]
     return create({"name": name, **SMALL.get(name, {})}, space, seed)  # type: ignore[arg-type]
 
 
-def reward(point: Point) -> float:
+def reward(point: ir.Point) -> float:
     return random.Random(json.dumps(point, sort_keys=True)).random()
 
 
-def result(point: Point) -> Result:
+def result(point: ir.Point) -> Result:
     value = reward(point)
     return Result({"accuracy": value}, value, values=(value,))
 
@@ -50,7 +39,7 @@ def result(point: Point) -> Result:
 FAILED = Result(error="loss is NaN")
 
 
-def drive(strategy, count: int) -> list[Point]:  # type: ignore[no-untyped-def]
+def drive(strategy, count: int) -> list[ir.Point]:  # type: ignore[no-untyped-def]
     """Ask and tell in a shuffled order, up to three in flight, one in five failing."""
     rng, open_points, proposed = random.Random(7), [], []
     for _ in range(count):
@@ -67,15 +56,14 @@ def drive(strategy, count: int) -> list[Point]:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_settings_in_conf_are_the_defaults(name: str) -> None:
-    space, told = plain(), [0, 0]
     spec = yaml.safe_load((BUNDLED / "conf" / "strategy" / f"{name}.yaml").read_text())
-    assert spec["name"] == name
-    pair = create(spec, space, 3), create({"name": name}, space, 3)  # type: ignore[arg-type]
-    told = [drive(strategy, 12) for strategy in pair]
-    assert told[0] == told[1]
+    defaults = dict(parameters(find("strategy", name)) or {})
+    assert spec.pop("name") == name
+    assert [defaults.pop("space"), defaults.pop("seed")] == [inspect.Parameter.empty, 0]
+    assert spec == json.loads(json.dumps(defaults))
 
 
-@pytest.mark.parametrize("space", [plain, gated])
+@pytest.mark.parametrize("space", [lambda: flat(3, 3, 3), gated])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_proposals_are_valid_and_never_repeat(name: str, space) -> None:  # type: ignore[no-untyped-def]
     space = space()
@@ -123,7 +111,7 @@ def test_restoring_at_any_step_goes_on_identically(name: str) -> None:
         strategy = restored  # errors would add up
 
 
-@pytest.mark.parametrize("space", [plain, gated])
+@pytest.mark.parametrize("space", [lambda: flat(3, 3, 3), gated])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_small_space_is_proposed_whole_and_then_nothing(name: str, space) -> None:  # type: ignore[no-untyped-def]
     space = space()
@@ -136,7 +124,7 @@ def test_a_small_space_is_proposed_whole_and_then_nothing(name: str, space) -> N
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_told_point_is_not_proposed(name: str) -> None:
-    space = plain()
+    space = flat(3, 3, 3)
     strategy = make(name, space)
     known = [space.sample(i) for i in range(12)]
     for point in known:
@@ -172,5 +160,5 @@ def test_many_may_be_in_flight(name: str) -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_space_of_one_point_is_proposed_once(name: str) -> None:
-    strategy = make(name, Space(Decision("only", ("relu",))))
-    assert drive(strategy, 3) == [{"only": "relu"}]
+    strategy = make(name, flat(1))
+    assert drive(strategy, 3) == [{"d0": 0}]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from strategies._controller import Controller, pick
-from tests.strategies.test_contract import gated
+from tests.strategies.spaces import gated
 
 
 def controller(**options: object) -> Controller:
@@ -31,7 +31,9 @@ def test_a_drawn_point_scores_as_it_was_drawn(options: dict[str, float]) -> None
     for row, (point, expected) in enumerate(drawn):
         model.space.check(point)
         count = len(expected)
-        assert count == len(steps[row]) == len(point) - 1  # "only" has one option: no step
+        assert (
+            count == len(steps[row]) == len(point) - 2
+        )  # only: a single option; bias: not searched
         torch.testing.assert_close(scores[row, :count], torch.tensor(expected))
         assert (entropy[row, :count] > 0).all()
         assert not scores[row, count:].any() and not entropy[row, count:].any()
@@ -46,13 +48,14 @@ def test_probabilities_of_all_points_sum_to_one() -> None:
 
 def test_draws_follow_the_probabilities() -> None:
     model, rng = controller(), random.Random(1)
-    counts = Counter(model.draw(rng)[0]["kind"] for _ in range(1500))
-    point = next(p for p in model.space.enumerate() if p["kind"] == "conv")
-    depths = {p["depth"]: p for p in model.space.enumerate() if p["kind"] == "conv"}
-    scores, _ = model.score([model.steps(p) for p in depths.values()])
-    expected = scores[:, :2].sum(dim=1).exp().sum().item()
-    assert point["kind"] == "conv"
-    assert counts["conv"] / 1500 == pytest.approx(expected, abs=0.05)
+    counts = Counter(str(model.draw(rng)[0]) for _ in range(3000))
+    points = list(model.space.enumerate())
+    scores, _ = model.score([model.steps(point) for point in points])
+    expected = scores.sum(dim=1).exp().tolist()
+    surprise = sum(
+        (counts[str(p)] - 3000 * e) ** 2 / (3000 * e) for p, e in zip(points, expected, strict=True)
+    )
+    assert surprise < 195 + 4 * (2 * 195) ** 0.5  # chi-squared with 195 degrees of freedom
 
 
 def test_heat_flattens_draws_and_keeps_scores() -> None:

@@ -5,25 +5,22 @@ import time
 
 import pytest
 
+import nasflow
+from nasflow import ir
 from nasflow.errors import ConfigError
 from nasflow.search.strategy import Result
 from strategies.rl import RL, Moving
-from tests.strategies.toy import Decision, Point, Space
+from tests.strategies.spaces import flat
 
 
-def nasnet_like() -> Space:
-    """Decide as NASNet does: for each of ten blocks two inputs, two operations and a join."""
-    found = []
-    for cell in ("normal", "reduction"):
-        for block in range(5):
-            for side in ("a", "b"):
-                found.append(Decision(f"{cell}/{block}/{side}/input", tuple(range(2 + block))))
-                found.append(Decision(f"{cell}/{block}/{side}/operation", tuple(range(13))))
-            found.append(Decision(f"{cell}/{block}/join", ("add", "concat")))
-    return Space(*found)
+def searched(space: ir.Space, seed: int) -> ir.Point:
+    """Return a random point's values of the decisions that are searched."""
+    free = {decision.name for decision in space.decisions if decision.searched}
+    return {name: value for name, value in space.sample(seed).items() if name in free}
 
 
-def run(strategy: RL, target: Point, count: int) -> list[float]:
+def run(strategy: RL, target: ir.Point, count: int) -> list[float]:
+    """Return the shares of the target's values that the proposals have, told as rewards."""
     rewards = []
     for _ in range(count):
         point = strategy.ask()
@@ -35,25 +32,27 @@ def run(strategy: RL, target: Point, count: int) -> list[float]:
 
 @pytest.mark.parametrize("algorithm", ["ppo", "reinforce"])
 def test_it_climbs_towards_a_known_optimum(algorithm: str) -> None:
-    space = nasnet_like()
-    rewards = run(RL(space, seed=0, algorithm=algorithm, learning_rate=0.003), space.sample(1), 600)  # type: ignore[arg-type]
-    assert sum(rewards[-100:]) / 100 > 2 * sum(rewards[:100]) / 100
+    space = nasflow.space("nasnet")
+    rewards = run(
+        RL(space, seed=0, algorithm=algorithm, learning_rate=0.003), searched(space, 1), 400
+    )  # type: ignore[arg-type]
+    assert sum(rewards[-100:]) / 100 > 1.6 * sum(rewards[:100]) / 100
 
 
 def test_a_proposal_and_its_result_take_under_20_milliseconds() -> None:
-    space = nasnet_like()
+    space = nasflow.space("nasnet")
     strategy = RL(space, seed=0)
-    run(strategy, space.sample(1), 20)
+    run(strategy, searched(space, 1), 20)
     started = time.perf_counter()
-    run(strategy, space.sample(1), 100)
+    run(strategy, searched(space, 1), 100)
     assert (
         time.perf_counter() - started < 100 * 0.020 * 2
     )  # twice: the machine that tests may be busy
 
 
 def test_the_unit_of_the_reward_does_not_matter() -> None:
-    space = nasnet_like()
-    target, runs = space.sample(1), []
+    space = nasflow.space("nasnet")
+    target, runs = searched(space, 1), []
     for scale, shift in ((1.0, 0.0), (1024.0, 0.0)):
         strategy, points = RL(space, seed=0, batch=5, entropy=0.0), []
         for _ in range(40):
@@ -67,21 +66,14 @@ def test_the_unit_of_the_reward_does_not_matter() -> None:
 
 
 def test_failures_are_learned_from_as_the_worst_reward() -> None:
-    space = Space(
-        Decision("broken", (False, True)), *(Decision(f"d{i}", tuple(range(9))) for i in range(6))
-    )
-    strategy = RL(space, seed=0, batch=10, learning_rate=0.003)
+    strategy = RL(flat(2, 9, 9, 9, 9, 9, 9), seed=0, batch=10, learning_rate=0.003)
     rng, broken = random.Random(0), []
     for _ in range(400):
         point = strategy.ask()
         assert point is not None
-        broken.append(point["broken"])
-        strategy.tell(
-            point,
-            Result(error="out of memory")
-            if point["broken"]
-            else Result(reward=0.8 + 0.1 * rng.random()),
-        )
+        broken.append(point["d0"] == 1)
+        fine = Result(reward=0.8 + 0.1 * rng.random())
+        strategy.tell(point, Result(error="out of memory") if broken[-1] else fine)
     assert sum(broken[-100:]) < 0.5 * sum(broken[:100])
 
 
@@ -101,4 +93,4 @@ def test_an_unknown_algorithm_is_refused_in_one_line() -> None:
     with pytest.raises(
         ConfigError, match="expected ppo or reinforce, got 'pop' \\(did you mean 'ppo'\\?\\)"
     ):
-        RL(nasnet_like(), algorithm="pop")  # type: ignore[arg-type]
+        RL(nasflow.space("nasnet"), algorithm="pop")  # type: ignore[arg-type]

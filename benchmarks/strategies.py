@@ -1,0 +1,199 @@
+"""How few evaluations each strategy needs, on tables of really trained networks.
+
+    python -m benchmarks.strategies [--seeds 30] [--strategies random evolution] [--tables nas_bench_macro]
+
+Printed for each table and strategy, as mean ± standard deviation over seeds:
+the regret (the table's best reward minus the best found, in points of accuracy) after 50, 100, 300 and
+1,000 evaluations; the evaluations until one of the best 0.1 % by reward is found (never found counts as
+one more than were made); the test accuracy of the best by reward, for comparison with papers only;
+the milliseconds of ask and tell; p, the two-sided Mann-Whitney test against random at 100, at 300 and
+of the mean reward of the last 100 proposals. Peers that are installed run on the same tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import nasflow
+from nasflow.errors import DataError
+from nasflow.evaluate import table
+from nasflow.search.strategy import Result, create
+
+MARKS = (50, 100, 300, 1000)
+TABLES: dict[str, tuple[str, Callable[[], table.Table]]] = {
+    "nas_bench_201/cifar10": ("nas_bench_201", partial(table.nas_bench_201, "cifar10")),
+    "nas_bench_201/cifar100": ("nas_bench_201", partial(table.nas_bench_201, "cifar100")),
+    "nas_bench_macro": ("nas_bench_macro", table.nas_bench_macro),
+}
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "random": {"name": "random"},
+    "evolution": {"name": "evolution"},
+    "local_search": {"name": "local_search"},
+    "rl": {"name": "rl"},
+    "rl reinforce": {"name": "rl", "algorithm": "reinforce", "learning_rate": 0.0035, "batch": 5},
+}
+
+
+@dataclass
+class Run:
+    """What one seed gave: the reward and the test accuracy of each proposal, in percent."""
+
+    rewards: list[float] = field(default_factory=list)
+    tests: list[float] = field(default_factory=list)
+    seconds: float = 0.0  # spent in ask and tell
+
+    def best(self, count: int) -> float:
+        """Return the best reward among the first `count`."""
+        return max(self.rewards[:count])
+
+    def reported(self, count: int) -> float:
+        """Return the test accuracy of the best by reward among the first `count`."""
+        return self.tests[self.rewards.index(self.best(count))]
+
+    def until(self, reward: float) -> int:
+        """Return the evaluations until a reward is reached; one more than all if it never is."""
+        return next(
+            (i for i, r in enumerate(self.rewards, 1) if r >= reward), len(self.rewards) + 1
+        )
+
+
+def ours(spec: dict[str, Any], space: Any, rows: table.Table, seed: int, count: int) -> Run:
+    """Run one of nasflow's strategies."""
+    run, strategy = Run(), create(spec, space, seed)
+    for _ in range(count):
+        started = time.perf_counter()
+        point = strategy.ask()
+        run.seconds += time.perf_counter() - started
+        assert point is not None
+        measures = rows(None, point=point)
+        started = time.perf_counter()
+        strategy.tell(point, Result(measures, measures["accuracy"], values=(measures["accuracy"],)))
+        run.seconds += time.perf_counter() - started
+        run.rewards.append(100 * measures["accuracy"])
+        run.tests.append(100 * measures["test_accuracy"])
+    return run
+
+
+def optuna_peer(sampler: str, space: Any, rows: table.Table, seed: int, count: int) -> Run:
+    """Run a sampler of Optuna's on its own; a repeated point is not evaluated again nor counted."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        direction="maximize", sampler=getattr(optuna.samplers, sampler)(seed=seed)
+    )
+    run, known = Run(), set()
+    while len(run.rewards) < count and len(study.trials) < 3 * count:
+        started = time.perf_counter()
+        trial = study.ask()
+        point = {d.name: trial.suggest_categorical(d.name, d.options) for d in space.decisions}
+        measures = rows(None, point=point)
+        study.tell(trial, measures["accuracy"])
+        run.seconds += time.perf_counter() - started
+        if tuple(point.items()) not in known:
+            known.add(tuple(point.items()))
+            run.rewards.append(100 * measures["accuracy"])
+            run.tests.append(100 * measures["test_accuracy"])
+    while len(run.rewards) < count:  # it repeats itself: the budget passes without anything new
+        run.rewards.append(0.0)
+        run.tests.append(0.0)
+    return run
+
+
+PEERS = {"optuna tpe": "TPESampler", "optuna nsga2": "NSGAIISampler"}
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Return mean ± standard deviation."""
+    return f"{statistics.fmean(values):.{digits}f}±{statistics.pstdev(values):.{digits}f}"
+
+
+def p_value(first: Sequence[float], second: Sequence[float]) -> str:
+    """Return the two-sided Mann-Whitney p."""
+    from scipy.stats import mannwhitneyu
+
+    return f"{mannwhitneyu(first, second).pvalue:.0e}"
+
+
+def line(name: str, runs: list[Run], base: list[Run], best: float, top: float) -> list[str]:
+    """Return one row of the printed table."""
+    count = len(runs[0].rewards)
+    marks = [mark for mark in MARKS if mark <= count]
+    cells = [name, *(spread([best - run.best(mark) for run in runs]) for mark in marks)]
+    cells += ["-"] * (len(MARKS) - len(marks))
+    cells.append(spread([run.until(top) for run in runs], 0))
+    cells += [spread([r.reported(m) for r in runs], 2) if m in marks else "-" for m in (100, 300)]
+    cells.append(f"{1000 * sum(run.seconds for run in runs) / len(runs) / count:.2f}")
+    for mark in (100, 300):
+        pair = (
+            [[run.best(mark) for run in group] for group in (runs, base)] if mark in marks else None
+        )
+        cells.append(p_value(*pair) if pair and runs is not base else "-")
+    late = [
+        [statistics.fmean(run.rewards[count - 100 :]) for run in group] for group in (runs, base)
+    ]
+    cells.append(p_value(*late) if runs is not base else "-")
+    return [*cells, f"{statistics.fmean(late[0]):.2f}"]
+
+
+HEADER = [
+    "strategy",
+    *(f"regret@{mark}" for mark in MARKS),
+    "until top 0.1 %",
+    "test@100",
+    "test@300",
+    "ms",
+    "p@100",
+    "p@300",
+    "p late",
+    "late reward",
+]
+
+
+def compare(name: str, wanted: Sequence[str], seeds: int, count: int) -> Iterator[list[str]]:
+    """Yield a row for each strategy on one table."""
+    family, load = TABLES[name]
+    rows, space = load(), nasflow.space(family)
+    rewards = sorted((100 * row["accuracy"] for row in rows.rows.values()), reverse=True)
+    best, top = rewards[0], rewards[max(1, len(rewards) // 1000) - 1]
+    base: list[Run] = []
+    for strategy in ["random", *(s for s in wanted if s != "random")]:
+        if strategy in PEERS:
+            runs = [
+                optuna_peer(PEERS[strategy], space, rows, s, min(count, 300)) for s in range(seeds)
+            ]
+        else:
+            runs = [ours(STRATEGIES[strategy], space, rows, seed, count) for seed in range(seeds)]
+        base = base or runs
+        yield line(strategy, runs, base, best, top)
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--evaluations", type=int, default=1000)
+    parser.add_argument("--strategies", nargs="+", default=[*STRATEGIES, *PEERS])
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    options = parser.parse_args()
+    try:
+        table.find()
+    except DataError as missing:
+        print(f"skipped: {missing}")
+        return
+    for name in options.tables:
+        print(f"\n{name}: {options.seeds} seeds", " | ".join(HEADER), sep="\n", flush=True)
+        for row in compare(name, options.strategies, options.seeds, options.evaluations):
+            print(" | ".join(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
