@@ -1,0 +1,221 @@
+"""Write the constructor of a class: its parameters and what it keeps."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nasflow.errors import GraphError
+from nasflow.lower import expression as ex
+from nasflow.lower import names
+from nasflow.lower.family import Bound, Family, Parameter, to_tree
+from nasflow.lower.form import (
+    MISSING,
+    BlockForm,
+    Each,
+    Form,
+    LoopForm,
+    OpForm,
+    Slot,
+    UnrolledForm,
+    same,
+)
+
+Pair = tuple[Slot, Bound]
+
+
+@dataclass(slots=True)
+class Part:
+    """A form with the values of its own slots and the parts inside it."""
+
+    form: Form
+    values: list[Pair]
+    parts: list[Part] = field(default_factory=list)
+
+
+def parts_of(family: Family, families: Sequence[Family]) -> list[Part]:
+    """Return the part of each node of a class."""
+    found = []
+    for form, slots, bound in zip(family.forms, family.slots, family.bound, strict=True):
+        found.append(_part(form, iter(zip(slots, bound, strict=True)), families))
+    return found
+
+
+def _part(form: Form, pairs: Iterator[Pair], families: Sequence[Family]) -> Part:
+    if isinstance(form, OpForm):
+        count = len(form.positional) + len(form.keyword) + len(form.constants)
+        return Part(form, [next(pairs) for _ in range(count)])
+    if isinstance(form, BlockForm):
+        return Part(form, [next(pairs) for _ in families[form.family].parameters])
+    if isinstance(form, UnrolledForm):
+        return Part(form, [], [_part(inner, pairs, families) for inner in form.forms])
+    part = Part(form, [])
+    for run in form.runs:
+        part.values.append(next(pairs))
+        part.parts.append(_part(run, pairs, families))
+    return part
+
+
+class Constructor:
+    """Write what the instances of one class keep."""
+
+    def __init__(self, family: Family, families: Sequence[Family]) -> None:
+        self.parameters = family.parameters
+        self.families = families
+
+    def build(self, part: Part) -> ast.expr | None:
+        """Return the module that a node keeps, or None where it keeps none."""
+        form = part.form
+        if isinstance(form, LoopForm):
+            return self._loop(form, part)
+        if isinstance(form, UnrolledForm):
+            return self._unrolled(form, part)
+        if isinstance(form, OpForm) and not form.callee:
+            return None
+        return self._call(part, {})
+
+    def shape(self, part: Part) -> list[ast.expr]:
+        """Return the arguments of torch.empty for a bare tensor."""
+        tree = self._value(part.values[0])
+        if isinstance(tree, ast.Tuple) and tree.elts:
+            return tree.elts
+        return [tree]
+
+    def _value(self, pair: Pair) -> ast.expr:
+        return to_tree(pair[1], self.parameters, inside=False)
+
+    def _call(self, part: Part, listed: dict[int, ast.expr]) -> ast.expr:
+        """Return the call that builds an operation or a block; ``listed`` are loop variables."""
+        form = part.form
+        values = [listed.get(i) or self._value(pair) for i, pair in enumerate(part.values)]
+        if isinstance(form, BlockForm):
+            return self._block(form, part, values, set(listed))
+        assert isinstance(form, OpForm)
+        first = len(form.positional)
+        keyword = {
+            name: values[first + i]
+            for i, name in enumerate(form.keyword)
+            if first + i in listed or not _is_default(part.values[first + i])
+        }
+        return ex.call(ex.dotted(form.callee), values[:first], keyword)
+
+    def _block(
+        self, form: BlockForm, part: Part, values: list[ast.expr], listed: set[int]
+    ) -> ast.expr:
+        family = self.families[form.family]
+        positional: list[ast.expr] = []
+        keyword: dict[str, ast.expr] = {}
+        for i in signature_order(family.parameters):
+            name = family.parameters[i].name
+            if family.parameters[i].default is MISSING:
+                if len(positional) < 2 and not keyword:
+                    positional.append(values[i])
+                else:
+                    keyword[name] = values[i]
+            elif i in listed or not _is_default(part.values[i]):
+                keyword[name] = values[i]
+        return ex.call(ex.name(family.name), positional, keyword)
+
+    # -- repeats ------------------------------------------------------------------------------------
+
+    def _loop(self, form: LoopForm, part: Part) -> ast.expr:
+        elements = [self._run(*item) for item in zip(part.values, part.parts, strict=True)]
+        if form.recurrence.is_chain:
+            return ex.call(ex.dotted("nn.Sequential"), elements)
+        if len(elements) == 1 and isinstance(elements[0], ast.Starred):
+            return ex.call(ex.dotted("nn.ModuleList"), [elements[0].value])
+        return ex.call(ex.dotted("nn.ModuleList"), [ast.List(elements, ast.Load())])
+
+    def _run(self, count: Pair, part: Part) -> ast.expr:
+        """Return one element, or a starred comprehension, for iterations of one form."""
+        listed = [] if isinstance(part.form, LoopForm) else self._listed(part)
+        if not listed:
+            element = self.build(part)
+            assert element is not None
+            bound = count[1]
+            if bound.parameter < 0 and bound.value == 1:
+                return element
+            times = ex.call(ex.name("range"), [self._value(count)])
+            return _starred(element, ex.name("_"), times)
+        taken = {parameter.name for parameter in self.parameters}
+        variables: dict[int, ast.expr] = {}
+        for i in listed:
+            hint = part.values[i][0].hint
+            chosen = names.variable(hint, taken)
+            taken.add(chosen)
+            variables[i] = ex.name(chosen)
+        element = self._call(part, variables)
+        targets = list(variables.values())
+        if len(listed) == 1:
+            return _starred(element, targets[0], self._sequence(part.values[listed[0]]))
+        target = ast.Tuple(targets, ast.Load())
+        bounds = [part.values[i][1] for i in listed]
+        if all(bound.parameter < 0 for bound in bounds):
+            rows = tuple(zip(*(bound.value for bound in bounds), strict=True))
+            return _starred(element, target, ex.literal(rows))
+        columns = [self._sequence(part.values[i]) for i in listed]
+        strict = {"strict": ast.Constant(True)}
+        return _starred(element, target, ex.call(ex.name("zip"), columns, strict))
+
+    def _listed(self, part: Part) -> list[int]:
+        """Return which slots differ between the iterations."""
+        found = []
+        for i, (_, bound) in enumerate(part.values):
+            value = bound.value
+            if bound.parameter >= 0:
+                value = self.parameters[bound.parameter].values[0]
+            if isinstance(value, Each):
+                found.append(i)
+        return found
+
+    def _sequence(self, pair: Pair) -> ast.expr:
+        bound = pair[1]
+        if bound.parameter < 0:
+            span = _as_range(bound.value)
+            if span is not None:
+                return ex.call(ex.name("range"), [ex.literal(v) for v in span])
+        return self._value(pair)
+
+    def _unrolled(self, form: UnrolledForm, part: Part) -> ast.expr | None:
+        keys: list[ast.expr | None] = []
+        values: list[ast.expr] = []
+        for name, inner in zip(form.names, part.parts, strict=True):
+            if isinstance(inner.form, OpForm) and inner.form.callee in ("parameter", "buffer"):
+                raise GraphError(f"{name}: an iteration of a repeat cannot be a bare tensor")
+            built = self.build(inner)
+            if built is not None:
+                keys.append(ex.literal(name))
+                values.append(built)
+        if not keys:
+            return None
+        return ex.call(ex.dotted("nn.ModuleDict"), [ast.Dict(keys, values)])
+
+
+def signature_order(parameters: Sequence[Parameter]) -> list[int]:
+    """Return the order in which a constructor lists its parameters: those with defaults last."""
+    return sorted(range(len(parameters)), key=lambda i: parameters[i].default is not MISSING)
+
+
+def _is_default(pair: Pair) -> bool:
+    slot, bound = pair
+    return bound.parameter < 0 and same(bound.value, slot.default)
+
+
+def _starred(element: ast.expr, target: ast.expr, source: ast.expr) -> ast.expr:
+    generator = ast.comprehension(target, source, [], 0)
+    return ast.Starred(ast.GeneratorExp(element, [generator]), ast.Load())
+
+
+def _as_range(values: Sequence[Any]) -> tuple[int, ...] | None:
+    """Return the arguments of a range that gives the values: three or more, evenly spaced."""
+    if len(values) < 3 or not all(type(v) is int for v in values):
+        return None
+    step = values[1] - values[0]
+    if step == 0 or any(b - a != step for a, b in zip(values, values[1:], strict=False)):
+        return None
+    stop = values[-1] + (1 if step > 0 else -1) if abs(step) == 1 else values[-1] + step
+    if step == 1:
+        return (values[0], stop) if values[0] else (stop,)
+    return (values[0], stop, step)

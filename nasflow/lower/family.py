@@ -1,0 +1,356 @@
+"""Sort sub-graphs into classes: one class for all that differ in plain values only."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nasflow.errors import GraphError
+from nasflow.ir.graph import REPEAT, Graph
+from nasflow.ir.operation import Applied
+from nasflow.lower import expression as ex
+from nasflow.lower import names
+from nasflow.lower.form import (
+    MISSING,
+    BlockForm,
+    Each,
+    Form,
+    LoopForm,
+    OpForm,
+    Slot,
+    UnrolledForm,
+    is_module,
+    loop_form,
+    operation_form,
+    same,
+)
+from nasflow.lower.recurrence import recurrence
+
+DEEPEST: Final = 64
+"""Levels of nesting; beyond it a graph is taken for a mistake."""
+_UNNAMED: Final = frozenset({"true", "false", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Where a slot's value comes from: a literal, or a parameter times or halved.
+
+    ``times`` of 0 means half, rounded down.
+    """
+
+    value: Any = None
+    parameter: int = -1
+    times: int = 1
+
+
+@dataclass(slots=True)
+class Parameter:
+    """One argument of a class's constructor, with its value in each instance."""
+
+    name: str
+    values: list[Any]
+    default: Any = MISSING
+
+
+@dataclass(slots=True, eq=False)
+class Family:
+    """Sub-graphs that are instances of one class.
+
+    Attributes:
+        name: of the class.
+        template: one of the graphs; all have its nodes and wiring.
+        forms, slots, bound: for each node of the template its form, its slots in the template and
+            where the value of each comes from.
+        parameters: arguments of the constructor.
+    """
+
+    name: str
+    graphs: list[Graph]
+    forms: list[Form]
+    rows: list[list[list[Slot]]]  # graph, node, slot
+    bound: list[list[Bound]] = field(default_factory=list)
+    parameters: list[Parameter] = field(default_factory=list)
+
+    @property
+    def template(self) -> Graph:
+        """One of the graphs."""
+        return self.graphs[0]
+
+    @property
+    def slots(self) -> list[list[Slot]]:
+        """Slots of the template, by node."""
+        return self.rows[0]
+
+    def resolve(self) -> None:
+        """Find the parameters, and bind every slot to a literal or a parameter."""
+        columns = _columns(self.rows)
+        chosen = _Chosen(self.graphs)
+        flat = iter(
+            [
+                chosen.bind(column, slot, node.name)
+                for column, slot, node in zip(columns, *self._flat(), strict=True)
+            ]
+        )
+        self.bound = [[next(flat) for _ in slots] for slots in self.slots]
+        self.parameters = chosen.parameters
+
+    def _flat(self) -> tuple[list[Slot], list[Any]]:
+        pairs = [
+            (slot, node)
+            for node, slots in zip(self.template.nodes, self.slots, strict=True)
+            for slot in slots
+        ]
+        return [slot for slot, _ in pairs], [node for _, node in pairs]
+
+    def arguments(self, row: int) -> list[Slot]:
+        """Return what the constructor is called with for an instance."""
+        found = []
+        for parameter in self.parameters:
+            value = parameter.values[row]
+            value = tuple(value) if isinstance(value, Each) else value
+            found.append(Slot(parameter.name, value, parameter.default))
+        return found
+
+
+def _columns(rows: Sequence[Sequence[Sequence[Slot]]]) -> list[list[Any]]:
+    """Return the values of each slot over the instances, the same kind of loop in each.
+
+    Where an argument of a loop differs between iterations in one instance it is listed in all, and
+    the number of iterations need not be said.
+    """
+    flat = [[slot for node in row for slot in node] for row in rows]
+    columns = [[slot.value for slot in column] for column in zip(*flat, strict=True)]
+    for j, head in enumerate(flat[0] if flat else ()):
+        listed = False
+        for k in range(j + 1, j + 1 + head.span):
+            if any(isinstance(value, Each) for value in columns[k]):
+                listed = True
+                columns[k] = [
+                    value if isinstance(value, Each) else Each([value] * slots[k].count)
+                    for value, slots in zip(columns[k], flat, strict=True)
+                ]
+        if listed:
+            columns[j] = [MISSING] * len(flat)
+    return columns
+
+
+class _Chosen:
+    """The parameters of a class, found one slot at a time."""
+
+    def __init__(self, graphs: Sequence[Graph]) -> None:
+        self.graphs = graphs
+        self.parameters: list[Parameter] = []
+
+    def bind(self, column: list[Any], slot: Slot, node: str) -> Bound:
+        present = [value for value in column if value is not MISSING]
+        if not present:
+            return Bound(MISSING)
+        if all(same(value, present[0]) for value in present):
+            return Bound(present[0])
+        for i, parameter in enumerate(self.parameters):
+            if all(v is MISSING or same(v, p) for v, p in zip(column, parameter.values, strict=True)):
+                if not same(parameter.default, slot.default):
+                    parameter.default = MISSING
+                return Bound(parameter=i)
+        for i, parameter in enumerate(self.parameters):
+            times = _ratio(column, parameter.values)
+            if times is not None:
+                return Bound(parameter=i, times=times)
+        values = [present[0] if value is MISSING else value for value in column]
+        self.parameters.append(Parameter(self._name(values, slot.hint, node), values, slot.default))
+        return Bound(parameter=len(self.parameters) - 1)
+
+    def _name(self, values: list[Any], hint: str, node: str) -> str:
+        taken = {parameter.name for parameter in self.parameters}
+        for name in self.graphs[0].arguments:
+            pairs = zip(self.graphs, values, strict=True)
+            if name not in taken and all(same(g.arguments.get(name), v) for g, v in pairs):
+                plain = isinstance(name, str) and name.isascii() and name.isidentifier()
+                if plain and names.variable(name) == name and not name.startswith("_"):
+                    return name
+        if isinstance(values[0], Each):
+            hint += "s"
+        name = names.variable(hint)
+        if name in taken:
+            name = names.variable(f"{names.attribute(node)}_{hint}".lstrip("_"))
+        return names.fresh(name, taken)
+
+
+def _ratio(column: Sequence[Any], values: Sequence[Any]) -> int | None:
+    """Return k where the column is k times the values, 0 where it is half of them, else None."""
+    pairs = [(c, v) for c, v in zip(column, values, strict=True) if c is not MISSING]
+    if not all(type(c) is int and type(v) is int and v > 0 for c, v in pairs):
+        return None
+    if len({v for _, v in pairs}) < 2:
+        return None
+    times = pairs[0][0] // pairs[0][1]
+    if times > 1 and all(c == times * v for c, v in pairs):
+        return times
+    return 0 if all(c == v // 2 for c, v in pairs) else None
+
+
+class Families:
+    """All classes of a network, inner ones before those that use them; the network's own last."""
+
+    def __init__(self, root: Graph) -> None:
+        self.families: list[Family] = []
+        self.support: list[str] = []
+        self._known: dict[int, tuple[int, int]] = {}  # id(graph) -> (family, row)
+        self._taken: set[str] = set()
+        self._operations: dict[int, tuple[OpForm, list[Slot]]] = {}
+        self._collect_support(root)
+        labels = _labels(root)
+        for group in _groups(root, labels):
+            self._add(group, labels[id(group[0])])
+
+    def _collect_support(self, root: Graph) -> None:
+        for _, node, _ in root.walk():
+            assert isinstance(node.content, Applied)
+            text = node.content.op.support.strip()
+            if text and text not in self.support:
+                self.support.append(text)
+                for statement in ast.parse(text).body:
+                    if isinstance(statement, ast.ClassDef | ast.FunctionDef):
+                        self._taken.add(statement.name)
+
+    def _add(self, graphs: Sequence[Graph], label: str) -> None:
+        """Make the classes of sub-graphs of one name."""
+        found: dict[Any, Family] = {}
+        for graph in graphs:
+            described = [self.describe(node.content) for node in graph.nodes]
+            key = (
+                len(graph.inputs),
+                tuple((node.name, node.weights, node.inputs) for node in graph.nodes),
+                tuple(form for form, _ in described),
+                graph.results,
+                graph.input_names,
+            )
+            family = found.get(key)
+            if family is None:
+                family = found[key] = Family("", [], [form for form, _ in described], [])
+            family.graphs.append(graph)
+            family.rows.append([slots for _, slots in described])
+        for family in found.values():
+            family.resolve()
+            family.name = names.fresh(names.camel(label), self._taken)
+            self._taken.add(family.name)
+            for row, graph in enumerate(family.graphs):
+                self._known[id(graph)] = (len(self.families), row)
+            self.families.append(family)
+
+    def describe(self, content: Applied | Graph) -> tuple[Form, list[Slot]]:
+        """Return the form of a node's content and the plain values in it."""
+        if isinstance(content, Applied):
+            known = self._operations.get(id(content))
+            if known is None:
+                known = self._operations[id(content)] = operation_form(content)
+            return known
+        if content.kind != REPEAT:
+            number, row = self._known[id(content)]
+            form = BlockForm(number, len(content.outputs))
+            return form, self.families[number].arguments(row)
+        iterations = [self.describe(node.content) for node in content.nodes]
+        found = recurrence(content)
+        indices = [str(i) for i in range(len(content.nodes))]
+        owned = all(node.weights == node.name for node in content.nodes)
+        modules = all(is_module(form) for form, _ in iterations)
+        if found and owned and modules and [node.name for node in content.nodes] == indices:
+            return loop_form(iterations, found, len(content.results))
+        if not owned:
+            raise GraphError(f"{content.name}: iterations of a repeat cannot share weights")
+        form = UnrolledForm(
+            tuple(names.checked(node.name) for node in content.nodes),
+            tuple(form for form, _ in iterations),
+            tuple(node.inputs for node in content.nodes),
+            content.results,
+            len(content.inputs),
+        )
+        return form, [slot for _, slots in iterations for slot in slots]
+
+
+def _labels(root: Graph) -> dict[int, str]:
+    """Return what each block is called: its own name, or where it has none, its place."""
+    labels = {id(root): root.name}
+    pending = [root]
+    while pending:
+        graph = pending.pop()
+        for node in graph.nodes:
+            content = node.content
+            if not isinstance(content, Graph) or id(content) in labels:
+                continue
+            label = content.name
+            if label.isdigit() or label in _UNNAMED:
+                label = names.singular(graph.name if graph.kind == REPEAT else node.name)
+            labels[id(content)] = label
+            pending.append(content)
+    return labels
+
+
+def _inner(graph: Graph) -> Iterator[Graph]:
+    """Yield the blocks directly inside a block, those inside its repeats included."""
+    for node in graph.nodes:
+        if isinstance(node.content, Graph):
+            if node.content.kind == REPEAT:
+                yield from _inner(node.content)
+            else:
+                yield node.content
+
+
+def _groups(root: Graph, labels: dict[int, str]) -> list[list[Graph]]:
+    """Return the blocks grouped by name, a group after all groups that its blocks contain."""
+    blocks = [graph for graph in root.subgraphs() if graph.kind != REPEAT]
+    heights: dict[int, int] = {}
+    for graph in blocks:
+        heights[id(graph)] = 1 + max((heights[id(inner)] for inner in _inner(graph)), default=0)
+    if max(heights.values()) > DEEPEST:
+        raise GraphError(f"{root.name}: expected at most {DEEPEST} levels of blocks")
+    by_name = {id(graph): (labels[id(graph)], 0) for graph in blocks}
+    by_name[id(root)] = (root.name, -1)
+    ordered = _sorted(blocks, by_name)
+    if ordered is None:  # a block inside another of its name: tell them apart by height
+        keys = {id(graph): (labels[id(graph)], heights[id(graph)]) for graph in blocks}
+        keys[id(root)] = (root.name, -1)
+        ordered = _sorted(blocks, keys)
+        assert ordered is not None
+    return ordered
+
+
+def _sorted(blocks: Sequence[Graph], keys: dict[int, tuple[str, int]]) -> list[list[Graph]] | None:
+    """Return the blocks grouped by key in order of containment; None where groups form a cycle."""
+    members: dict[tuple[str, int], list[Graph]] = {}
+    for graph in blocks:
+        members.setdefault(keys[id(graph)], []).append(graph)
+    ordered: dict[tuple[str, int], list[Graph]] = {}
+    open_: set[tuple[str, int]] = set()
+
+    def visit(key: tuple[str, int]) -> bool:
+        if key in ordered:
+            return True
+        if key in open_:
+            return False
+        open_.add(key)
+        for graph in members[key]:
+            for inner in _inner(graph):
+                if not visit(keys[id(inner)]):
+                    return False
+        ordered[key] = members[key]
+        return True
+
+    return list(ordered.values()) if all(visit(key) for key in members) else None
+
+
+def to_tree(bound: Bound, parameters: Sequence[Parameter], inside: bool) -> ast.expr:
+    """Return a slot's value as an expression: ``inside`` a method, parameters are attributes."""
+    if bound.parameter < 0:
+        value = tuple(bound.value) if isinstance(bound.value, Each) else bound.value
+        return ex.literal(value)
+    tree = ex.name(parameters[bound.parameter].name)
+    if inside:
+        tree = ex.attribute_of(ex.name("self"), parameters[bound.parameter].name)
+    if bound.times == 0:
+        return ast.BinOp(tree, ast.FloorDiv(), ast.Constant(2))
+    if bound.times > 1:
+        return ast.BinOp(ast.Constant(bound.times), ast.Mult(), tree)
+    return tree

@@ -1,0 +1,324 @@
+"""Write the forward method of a class: short chains nested, variables with readable names."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from nasflow.ir.graph import Graph
+from nasflow.lower import expression as ex
+from nasflow.lower import names
+from nasflow.lower.constructor import Part
+from nasflow.lower.family import Parameter, to_tree
+from nasflow.lower.form import LoopForm, OpForm, Recurrence, UnrolledForm, is_module
+
+LONGEST: Final = 72
+DEEPEST: Final = 3
+HEAVY: Final = frozenset({"Conv1d", "Conv2d", "Conv3d", "Linear", "Matmul", "Attention"})
+LIGHT: Final = frozenset({"Add", "Multiply", "Scale"})
+LETTERS: Final = ("x", "y", "z", "u", "v", "w")
+
+Make = Callable[[list[ast.expr]], ast.expr]
+
+
+@dataclass(slots=True)
+class Step:
+    """One thing that forward does: values in, values out.
+
+    ``make`` writes it as an expression; a loop has a recurrence and makes one iteration.
+    """
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    make: Make
+    kind: str
+    loop: Recurrence | None = None
+    own: ast.expr | None = None
+    width: int = 0
+    # set while statements are formed
+    depth: int = 1
+    length: int = 0
+    heavy: bool = False
+    leaves: list[int] = field(default_factory=list)
+
+
+class Forward:
+    """The body of one forward method."""
+
+    def __init__(
+        self, graph: Graph, parts: Sequence[Part], parameters: Sequence[Parameter], is_root: bool
+    ) -> None:
+        self.graph = graph
+        self.parameters = parameters
+        self.is_root = is_root
+        self.count = len(graph.inputs)
+        self.steps: list[Step] = []
+        self.used: set[int] = set()  # parameters that forward mentions
+        ids = list(range(self.count))
+        for node, part in zip(graph.nodes, parts, strict=True):
+            own = ex.attribute_of(ex.name("self"), names.attribute(node.weights))
+            taken = tuple(ids[value] for value in node.inputs)
+            ids += self._add(node.name, part, taken, own, len(node.content.outputs))
+        self.results = tuple(ids[value] for value in graph.results)
+        self.maker = {value: step for step in self.steps for value in step.outputs}
+        self.statements = self._nest()
+        self.naming = _Naming(self, self.statements)
+        self.arguments = self.naming.arguments
+
+    # -- steps --------------------------------------------------------------------------------------
+
+    def _add(
+        self, name: str, part: Part, inputs: tuple[int, ...], own: ast.expr, width: int
+    ) -> list[int]:
+        """Add the step(s) of a node; return its values."""
+        form = part.form
+        if isinstance(form, UnrolledForm):
+            ids = list(inputs)
+            for inner_name, inner, taken in zip(form.names, part.parts, form.inputs, strict=True):
+                place = ast.Subscript(own, ex.literal(inner_name), ast.Load())
+                label = f"{name}_{inner_name}"
+                values = tuple(ids[value] for value in taken)
+                ids += self._add(label, inner, values, place, inner.form.outputs)
+            return [ids[value] for value in form.results]
+        outputs = tuple(range(self.count, self.count + width))
+        self.count += width
+        step = Step(name, inputs, outputs, self._maker(part, own), "block")
+        if isinstance(form, OpForm):
+            step.kind = form.kind
+        elif isinstance(form, LoopForm) and not is_module(form):
+            step.loop, step.own = form.recurrence, own
+            step.width = form.runs[0].outputs
+        self.steps.append(step)
+        return list(outputs)
+
+    def _maker(self, part: Part, own: ast.expr) -> Make:
+        form = part.form
+        if not isinstance(form, OpForm) or is_module(form):
+            return lambda inputs: ex.call(own, inputs)
+        first = len(form.positional) + len(form.keyword)
+        constants = {}
+        for key, (_, bound) in zip(form.constants, part.values[first:], strict=True):
+            if bound.parameter >= 0:
+                self.used.add(bound.parameter)
+            constants[key] = to_tree(bound, self.parameters, inside=True)
+        return lambda inputs: ex.fill(form.forward, inputs, constants, own)
+
+    # -- statements ---------------------------------------------------------------------------------
+
+    def _nest(self) -> list[Step]:
+        """Decide which steps are written inside others; return those that are statements."""
+        uses = Counter(value for step in self.steps for value in step.inputs)
+        uses.update(self.results)
+        self.inlined: set[int] = set()
+        for step in self.steps:
+            self._measure(step)
+            for value in step.inputs:
+                maker = self.maker.get(value)
+                if maker is None:
+                    step.leaves.append(value)
+                    continue
+                if self._is_tensor(maker) or (uses[value] == 1 and self._fits(maker, step)):
+                    self.inlined.add(value)
+                    light = step.kind in LIGHT
+                    step.depth = max(step.depth, maker.depth + (0 if light else 1))
+                    step.length += maker.length
+                    step.heavy |= maker.heavy
+                    step.leaves += maker.leaves
+                else:
+                    step.leaves.append(value)
+        for value in self.results:
+            maker = self.maker.get(value)
+            if maker and uses[value] == 1 and len(maker.outputs) == 1 and not maker.loop:
+                self.inlined.add(value)
+        return [step for step in self.steps if not self.inlined.issuperset(step.outputs)]
+
+    def _measure(self, step: Step) -> None:
+        step.heavy = step.kind in HEAVY
+        step.depth = 0 if self._is_tensor(step) else 1
+        if not step.loop:
+            step.length = len(ex.write(step.make([ex.name("x")] * len(step.inputs))))
+
+    @staticmethod
+    def _is_tensor(step: Step) -> bool:
+        return step.kind == "Parameter"
+
+    @staticmethod
+    def _fits(maker: Step, step: Step) -> bool:
+        if maker.loop or step.loop or len(maker.outputs) != 1 or maker.kind == "Concat":
+            return False
+        if step.kind == "block" and (maker.kind == "block" or maker.depth > 1):
+            return False
+        if step.heavy and maker.heavy and step.kind in HEAVY:
+            return False
+        deep = maker.depth + (0 if step.kind in LIGHT else 1)
+        return deep <= DEEPEST and step.length + maker.length <= LONGEST
+
+    def lines(self) -> Iterator[str]:
+        """Yield the statements of the method, one on each line, unbroken."""
+        statements, naming = self.statements, self.naming
+        tree = naming.tree
+        for i, step in enumerate(statements):
+            if step.loop:
+                yield from self._loop(step, i, naming)
+                continue
+            value = ex.write(step.make([tree(v) for v in step.inputs]))
+            yield f"{', '.join(naming.assign(i, step))} = {value}"
+        results = [tree(value) for value in self.results]
+        values = [ex.write(result) for result in results]
+        yield f"return {', '.join(values)}"
+
+    def _loop(self, step: Step, i: int, naming: _Naming) -> Iterator[str]:
+        loop = step.loop
+        assert loop is not None and step.own is not None
+        before = [step.inputs[value] for value in loop.start]
+        outer = {k: naming.tree(step.inputs[k]) for kind, k in loop.takes if kind == "outer"}
+        starts = [ex.write(naming.tree(value)) for value in before]
+        state = naming.state(i, step, before)
+        late = [(a, b) for a, b in zip(state, starts, strict=True) if a != b]
+        if late:
+            yield f"{', '.join(a for a, _ in late)} = {', '.join(b for _, b in late)}"
+        taken = {*state, *naming.live(i)}
+        item = names.variable(names.singular(step.name), taken)
+        inputs = [
+            ex.name(state[k]) if kind == "state" else outer[k] for kind, k in loop.takes
+        ]
+        made = ex.write(ex.call(ex.name(item), inputs))
+        yield f"for {item} in {ex.write(step.own)}:"
+        whole = tuple(("output", k) for k in range(step.width))
+        if loop.update == whole:
+            yield f"    {', '.join(state)} = {made}"
+            return
+        outputs = [made]
+        if step.width > 1:
+            outputs = [names.fresh(f"out{k}", taken) for k in range(step.width)]
+            yield f"    {', '.join(outputs)} = {made}"
+        pairs = [
+            (state[p], outputs[k] if kind == "output" else state[k])
+            for p, (kind, k) in enumerate(loop.update)
+        ]
+        pairs = [(a, b) for a, b in pairs if a != b]
+        yield f"    {', '.join(a for a, _ in pairs)} = {', '.join(b for _, b in pairs)}"
+
+
+class _Naming:
+    """The variables of a forward method: a chain of values keeps one name."""
+
+    def __init__(self, forward: Forward, statements: list[Step]) -> None:
+        self.forward = forward
+        self.statements = statements
+        graph = forward.graph
+        taken: list[str] = []
+        for name in graph.input_names:
+            taken.append(names.variable(name, taken))
+        if not forward.is_root and len(taken) == 1:
+            taken = ["x"]
+        self.arguments = taken
+        self.names: dict[int, str] = dict(enumerate(taken))
+        self.fixed = {0} if forward.is_root and len(taken) == 1 else set()
+        self.last: dict[int, int] = {}
+        for i, step in enumerate(statements):
+            self.last.update(dict.fromkeys(step.leaves, i))
+        for value in forward.results:
+            for leaf in self._leaves(value):
+                self.last[leaf] = len(statements)
+
+    def _leaves(self, value: int) -> list[int]:
+        if value in self.forward.inlined:
+            return self.forward.maker[value].leaves
+        return [value]
+
+    def tree(self, value: int) -> ast.expr:
+        """Return a value as the expression that gives it here."""
+        if value in self.forward.inlined:
+            step = self.forward.maker[value]
+            return step.make([self.tree(v) for v in step.inputs])
+        return ex.name(self.names[value])
+
+    def live(self, i: int) -> set[str]:
+        """Return the variables that are read after statement i."""
+        return {name for value, name in self.names.items() if self.last.get(value, -1) > i}
+
+    def assign(self, i: int, step: Step) -> list[str]:
+        """Return the variables that statement i assigns."""
+        if len(step.outputs) > 1:
+            return [self._part(i, step, k) for k in range(len(step.outputs))]
+        value = step.outputs[0]
+        source = self._continued(i, step)
+        if source is not None:
+            self.names[value] = self.names[source]
+        else:
+            self.names[value] = self._fresh(i, step, value)
+        return [self.names[value]]
+
+    def _continued(self, i: int, step: Step) -> int | None:
+        """Return the value whose variable the statement's result takes over, if any."""
+        leaves = list(dict.fromkeys(step.leaves))
+        dying = [v for v in leaves if self.last[v] == i and v not in self.fixed]
+        if not dying or (len(leaves) > 1 and step.kind not in LIGHT):
+            return None
+        first = min(dying)
+        return first if first < len(self.arguments) or step.kind in LIGHT or len(leaves) == 1 else None
+
+    def _goes_on(self, value: int) -> bool:
+        """Return whether a later statement will take over the value's variable."""
+        i = self.last.get(value, -1)
+        if not 0 <= i < len(self.statements) or self.statements[i].loop:
+            return False
+        step = self.statements[i]
+        return len(step.outputs) == 1 and self._continued(i, step) == value
+
+    def _fresh(self, i: int, step: Step, value: int) -> str:
+        live = self.live(i)
+        role = self._role(value)
+        if role and role not in live:
+            return role
+        if self._goes_on(value) or step.kind in LIGHT or step.kind == "Concat":
+            for letter in LETTERS:
+                if letter not in live:
+                    return letter
+            return names.fresh("x", live)
+        return names.variable(step.name if step.name[0].isalpha() else f"x{step.name}", live)
+
+    def _part(self, i: int, step: Step, k: int) -> str:
+        value = step.outputs[k]
+        if value not in self.last:
+            return "_"
+        role = self._role(value)
+        self.names[value] = names.variable(role or f"{step.name}{k}", self.live(i))
+        self.last.setdefault(value, i)
+        return self.names[value]
+
+    def _role(self, value: int) -> str:
+        """Return q, k or v for what attention takes as such, possibly after other steps."""
+        for _ in range(4):
+            users = [step for step in self.forward.steps if value in step.inputs]
+            if len(users) != 1 or len(users[0].outputs) != 1:
+                return ""
+            (step,) = users
+            if step.kind == "Attention":
+                position = step.inputs.index(value)
+                return "qkv"[position] if position < 3 else ""
+            value = step.outputs[0]
+        return ""
+
+    def state(self, i: int, step: Step, before: list[int]) -> list[str]:
+        """Return the variables that a loop carries; its results take their names."""
+        chosen: list[str] = []
+        live = self.live(i)
+        for p, value in enumerate(before):
+            plain = value not in self.forward.inlined and before.count(value) == 1
+            dies = self.last.get(value) == i and value not in self.fixed
+            outer = any(kind == "outer" and step.inputs[k] == value for kind, k in step.loop.takes)  # type: ignore[union-attr]
+            if plain and dies and not outer and self.names[value] not in chosen:
+                chosen.append(self.names[value])
+            else:
+                free = (letter for letter in LETTERS if letter not in {*live, *chosen})
+                chosen.append(next(free, names.fresh(f"x{p}", {*live, *chosen})))
+        assert step.loop is not None
+        for value, position in zip(step.outputs, step.loop.results, strict=True):
+            self.names[value] = chosen[position]
+        return chosen

@@ -1,0 +1,163 @@
+"""Write a graph as a Python module that needs nothing but PyTorch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from nasflow.ir.graph import Graph, Node
+from nasflow.ir.types import Type
+from nasflow.lower import expression as ex
+from nasflow.lower import names
+from nasflow.lower.constructor import Constructor, Part, parts_of, signature_order
+from nasflow.lower.family import Families, Family, Parameter
+from nasflow.lower.form import MISSING, Each, OpForm
+from nasflow.lower.forward import Forward
+from nasflow.lower.layout import wrap
+
+def to_source(graph: Graph) -> str:
+    """Return the network as the text of a standalone module, importing only torch.
+
+    Its last class is the network and takes no arguments; the keys of its state dict are the paths
+    of the graph's nodes (:func:`nasflow.lower.state_dict_names`).
+
+    Raises:
+        GraphError: a name or a value of the graph cannot stand in source.
+    """
+    return _write(graph)[0]
+
+
+def root_class(graph: Graph) -> str:
+    """Return the name of the network's class in its written source."""
+    return _write(graph)[1]
+
+
+def _write(graph: Graph) -> tuple[str, str]:
+    found = Families(graph)
+    classes = list(found.support)
+    for number, family in enumerate(found.families):
+        lines = _class(family, found.families, is_root=number == len(found.families) - 1)
+        classes.append("\n".join(lines))
+    body = "\n\n\n".join(classes)
+    header = "\n".join((_docstring(graph, found.families[-1].name), "", *_imports(body)))
+    return f"{header}\n\n\n{body}\n", found.families[-1].name
+
+
+def _docstring(graph: Graph, name: str) -> str:
+    inputs = ", ".join(_sizes(t, "") for t in graph.inputs)
+    outputs = ", ".join(_sizes(t, "") for t in graph.outputs)
+    return (
+        f'"""{name}: {inputs} to {outputs}, {graph.params:,} parameters, '
+        f'{graph.macs:,} multiply-adds."""'
+    )
+
+
+def _imports(body: str) -> Iterator[str]:
+    uses = {name for name in ("math", "torch", "F") if re.search(rf"(?<![\w.]){name}\.", body)}
+    if "math" in uses:
+        yield "import math"
+        yield ""
+    if "torch" in uses:
+        yield "import torch"
+    if "F" in uses:
+        yield "import torch.nn.functional as F"
+    yield "from torch import Tensor, nn"
+
+
+def _sizes(kind: Type, lead: str = "N, ") -> str:
+    return f"({lead if kind.batched else ''}{', '.join(map(str, kind.shape))})"
+
+
+def _axes(types: Sequence[Type]) -> str:
+    return ", ".join(
+        f"({', '.join((['N'] if kind.batched else []) + list(kind.axes))})" for kind in types
+    )
+
+
+def _class(family: Family, families: Sequence[Family], is_root: bool) -> Iterator[str]:
+    graph = family.template
+    parts = parts_of(family, families)
+    forward = Forward(graph, parts, family.parameters, is_root)
+    body = list(forward.lines())
+    constructor = Constructor(family, families)
+    kept = list(_kept(family, graph, parts, constructor, forward.used))
+    yield f"class {family.name}(nn.Module):"
+    shapes = f"{_axes(graph.inputs) or 'nothing'} to {_axes(graph.outputs)}"
+    yield f'    """{family.name}: {shapes}."""'
+    yield ""
+    if kept or family.parameters:
+        yield from _signature(family.parameters)
+        yield "        super().__init__()"
+        for line in kept:
+            yield from wrap(line, 8)
+        yield ""
+    arguments = ", ".join(["self", *(f"{name}: Tensor" for name in forward.arguments)])
+    result = ", ".join(["Tensor"] * len(graph.outputs))
+    result = result if len(graph.outputs) == 1 else f"tuple[{result}]"
+    yield from wrap(f"def forward({arguments}) -> {result}:", 4)
+    for line in body:
+        inner = len(line) - len(line.lstrip())
+        yield from wrap(line.lstrip(), 8 + inner)
+
+
+def _kept(
+    family: Family,
+    graph: Graph,
+    parts: Sequence[Part],
+    constructor: Constructor,
+    used: set[int],
+) -> Iterator[str]:
+    for i in sorted(used):
+        name = family.parameters[i].name
+        yield f"self.{name} = {name}"
+    owners = {id(node) for node in graph.owners}
+    for node, part in zip(graph.nodes, parts, strict=True):
+        if id(node) not in owners:
+            continue
+        yield from _keep(node, part, constructor)
+
+
+def _keep(node: Node, part: Part, constructor: Constructor) -> Iterator[str]:
+    attribute = names.attribute(node.weights)
+    callee = part.form.callee if isinstance(part.form, OpForm) else ""
+    if callee in ("parameter", "buffer"):
+        empty = ex.call(ex.dotted("torch.empty"), constructor.shape(part))
+        if callee == "parameter":
+            yield f"self.{attribute} = {ex.write(ex.call(ex.dotted('nn.Parameter'), [empty]))}"
+        else:
+            yield f'self.register_buffer("{attribute}", {ex.write(empty)})'
+        return
+    built = constructor.build(part)
+    if built is not None:
+        yield f"self.{attribute} = {ex.write(built)}"
+
+
+def _signature(parameters: Sequence[Parameter]) -> Iterator[str]:
+    arguments = ["self"]
+    for i in signature_order(parameters):
+        parameter = parameters[i]
+        text = f"{parameter.name}: {_annotation(parameter.values)}"
+        if parameter.default is not MISSING:
+            text += f" = {ex.write(ex.literal(parameter.default))}"
+        arguments.append(text)
+    yield from wrap(f"def __init__({', '.join(arguments)}) -> None:", 4)
+
+
+def _annotation(values: Sequence[Any]) -> str:
+    kinds = dict.fromkeys(_kind(value) for value in values)
+    if "float" in kinds:
+        kinds.pop("int", None)
+    ordered = [kind for kind in kinds if kind != "None"] + (["None"] if "None" in kinds else [])
+    return " | ".join(ordered)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "None"
+    if not isinstance(value, tuple):
+        return type(value).__name__
+    inner = list(dict.fromkeys(_kind(item) for item in value))
+    if len(inner) == 1 and (isinstance(value, Each) or len(value) > 4):
+        return f"tuple[{inner[0]}, ...]"
+    return f"tuple[{', '.join(_kind(item) for item in value)}]" if value else "tuple[()]"
