@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[dict[str, float]], None]
 Evaluate = Callable[..., Mapping[str, float]]
-GRACE = 5.0  # seconds a candidate has to notice that its time is up before its worker is ended
+GRACE = 5.0  # seconds, at most, that a candidate has to notice that its time is up before its worker is ended
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def run_remote(work: str, n: int, graph: str, seed: int, report: Report | None =
     if stuck.exists():  # an earlier attempt could only be ended with its worker: another would be no better
         stuck.unlink(missing_ok=True)
         limit = order.time_limit or 0
-        return json.dumps(asdict(Outcome(error=f"time limit of {limit:g} s", seconds=limit + GRACE)))
+        return json.dumps(asdict(Outcome(error=f"time limit of {limit:g} s", seconds=limit)))
 
     def overdue() -> None:
         stuck.touch()
@@ -208,7 +208,7 @@ def _within(seconds: float | None, overdue: Callable[[], None] | None) -> Iterat
 
     timers = [threading.Timer(seconds, interrupt)]
     if overdue is not None:
-        timers.append(threading.Timer(seconds + GRACE, overdue))
+        timers.append(threading.Timer(seconds + min(seconds, GRACE), overdue))
     for timer in timers:
         timer.daemon = True
         timer.start()

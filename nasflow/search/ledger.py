@@ -14,7 +14,8 @@ Records, told apart by ``"t"``; ``n`` numbers the proposals of the run from 0:
 
 What is written survives the death of the process at once. It is on the disk (fdatasync) before the strategy hears of
 it, unless the disk needs a millisecond or more for that and the evaluations less: then records are flushed in groups,
-with at most half of the time spent on flushing, and always before the loop waits. A torn last line, left by a power cut, is cut off.
+with at most half of the time spent on flushing, and always before the loop waits. A torn last line, left by a power
+cut, is cut off.
 """
 
 from __future__ import annotations

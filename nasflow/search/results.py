@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """Hold one evaluated candidate: proposal `n`, with the `seconds` its evaluation took and the run's time `at` its end."""
+    """Hold one evaluated candidate: proposal `n`, the `seconds` it took, and the run's time `at` its end."""
 
     n: int
     point: Point

@@ -64,7 +64,8 @@ def search(
         "executor": _place_spec(executor), "seed": seed,
     }
     parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator})
-    ledger = Ledger.create(folder, {"nasflow": _version(), "python": sys.version.split()[0], "seed": seed, "plan": plan})
+    versions = {"nasflow": _version(), "python": sys.version.split()[0]}
+    ledger = Ledger.create(folder, {**versions, "seed": seed, "plan": plan})
     return _drive(parts, ledger, observer or _ignore)
 
 

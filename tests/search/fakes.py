@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from nasflow.errors import CandidateError, DataError, PointError, SpaceError
+from nasflow.search import job
 from nasflow.search.strategy import Result
 
 Point = dict[str, Any]
@@ -38,6 +39,9 @@ class Graph:
     @classmethod
     def from_json(cls, data: Any) -> Graph:
         return cls(data["widths"])
+
+
+job._graph_class = lambda: Graph  # type: ignore[assignment,return-value]  # in workers, which import this file
 
 
 class Space:
@@ -186,3 +190,14 @@ def note(log: str | None, line: str) -> None:
         fd = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.write(fd, f"{line}\n".encode())
         os.close(fd)
+
+
+class Epochs:
+    """Report an accuracy after each of five epochs."""
+
+    def __call__(self, graph: Any, *, seed: int, report: Any = None) -> dict[str, float]:
+        for epoch in range(1, 6):
+            measures = {"accuracy": graph.widths[0] * epoch / 100, "epoch": epoch}
+            if report is not None:
+                report(measures)
+        return measures

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from nasflow.errors import ConfigError, nearest
+from nasflow.search.executors import cluster
 from nasflow.search.job import Evaluate, Work
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def bring_up(place: Place, work: Work | None, evaluate: Evaluate | None) -> Run:
     """Return a function that runs a loop to its end at `place`.
 
     `work` describes the evaluator as configuration, `evaluate` is one that exists in this process already; Ray needs
-    the former. Raises ConfigError where it is missing.
+    the former. Raises ConfigError where it is missing, RunError where the place's cluster does not answer.
     """
     if place.name == "inline":
         from nasflow.search.executors import inline
@@ -81,6 +82,7 @@ def bring_up(place: Place, work: Work | None, evaluate: Evaluate | None) -> Run:
             f"executor {place.name}: expected the evaluator as an import path (_target_), which Ray workers can "
             "build; got a live object, which only the inline executor takes"
         )
+    cluster.check(place)
     if place.name == "actors":
         from nasflow.search.executors import actors
 

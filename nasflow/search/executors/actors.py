@@ -1,4 +1,4 @@
-"""Evaluate candidates in batches on Ray actors: for evaluations far cheaper than a Tune trial (tens of milliseconds)."""
+"""Evaluate candidates in batches on Ray actors, for evaluations far cheaper than a Tune trial is itself."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def connected(place: Place) -> Iterator[int]:
     if ray.is_initialized():
         yield workers(place)
         return
-    address = place.address or os.environ.get("RAY_ADDRESS") or "local"
+    address = _address(place)
     if address == "local":
         _start(place)
     else:
@@ -60,9 +60,20 @@ def workers(place: Place) -> int:
     return max(1, math.floor(room))
 
 
+def check(place: Place) -> None:
+    """Raise RunError (one line, within seconds) where the cluster that `place` names does not answer."""
+    address = _address(place)
+    for head in _heads(address):
+        _probe(head, address)
+
+
 def in_job_copy() -> bool:
     """Tell whether the working directory is the temporary copy that a submitted Ray job runs in."""
     return JOB_FILES in Path.cwd().as_posix()
+
+
+def _address(place: Place) -> str:
+    return place.address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def _start(place: Place) -> None:
@@ -70,7 +81,8 @@ def _start(place: Place) -> None:
 
     cores = len(os.sched_getaffinity(0))
     asked = math.ceil((place.workers or 0) * place.cpus)
-    with _environment(_threads(place)):
+    logging.getLogger("ray").setLevel(logging.ERROR)  # or Ray tells of its tokens before it has read logging_level
+    with environment(_threads(place)):
         ray.init(
             address="local", num_cpus=max(cores, asked), include_dashboard=False, log_to_driver=False,
             logging_level=logging.ERROR, object_store_memory=OBJECT_STORE, configure_logging=False,
@@ -80,14 +92,12 @@ def _start(place: Place) -> None:
 def _join(address: str, place: Place) -> None:
     import ray
 
-    for head in _heads(address):
-        _probe(head, address)
-    environment: dict[str, Any] = {"env_vars": _threads(place)}
+    runtime: dict[str, Any] = {"env_vars": _threads(place)}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a submitted job brings its whole working directory
-        environment["py_modules"] = _own_modules()
+        runtime["py_modules"] = _own_modules()
     try:
         ray.init(
-            address=address, runtime_env=environment, log_to_driver=False,
+            address=address, runtime_env=runtime, log_to_driver=False,
             logging_level=logging.ERROR, configure_logging=False,
         )
     except Exception as error:
@@ -105,6 +115,8 @@ def _own_modules() -> list[str]:
 
 def _heads(address: str) -> list[str]:
     """Return the host:port to probe before Ray tries, which it does for half a minute."""
+    if address == "local":
+        return []
     if address == "auto":
         with contextlib.suppress(OSError):
             return [Path("/tmp/ray/ray_current_cluster").read_text().strip()]
@@ -123,11 +135,15 @@ def _probe(head: str, address: str) -> None:
 
 
 def _unreachable(address: str, reason: str) -> str:
-    return f"ray.address={address}: no Ray cluster answers ({reason}); start one with `ray start --head`, or leave ray.address out"
+    return (
+        f"ray.address={address}: no Ray cluster answers ({reason}); "
+        "start one with `ray start --head`, leave ray.address out, "
+        "or set RAY_AUTH_MODE=token where it asks for a token"
+    )
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
+def environment(variables: dict[str, str]) -> Iterator[None]:
     """Set variables for the processes started inside."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -1,7 +1,7 @@
 """Train candidates as Ray Tune trials.
 
-Tune asks its search algorithm for trials and tells it of results, in one thread: ours passes both on to the loop, so that
-no step waits for another process, and nothing is proposed before there is a free worker.
+Tune asks its search algorithm for trials and tells it of results, in one thread: ours passes both on to the loop,
+so that no step waits for another process, and nothing is proposed before there is a free worker.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections import Counter, deque
@@ -21,18 +20,17 @@ from ray.exceptions import RayActorError
 from ray.tune.search import Searcher
 
 from nasflow.errors import RunError
-from nasflow.search.executors.cluster import connected, graph_text
+from nasflow.search.executors.cluster import connected, environment, graph_text
 from nasflow.search.job import Job, Outcome, Work, construct, finite, run_remote
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place, Run
     from nasflow.search.loop import Loop
 
-# Our ledger is the record of a run: Tune writes no logs of its own, leaves Ctrl-C alone, and asks for one trial at a time.
+# Our ledger is the record of a run: Tune writes no logs of its own and leaves Ctrl-C alone.
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -53,7 +51,7 @@ def bring_up(place: Place, work: Work) -> Run:
     """Return a function that runs a loop to its end as Ray Tune trials."""
 
     def run(loop: Loop) -> None:
-        with connected(place) as workers, _quiet(), _scratch() as folder:
+        with connected(place) as workers, _quiet(workers), _scratch() as folder:
             feed = Feed(loop, place, work, workers)
             if loop.over:
                 return
@@ -152,8 +150,7 @@ def _trial(config: dict[str, Any]) -> None:
         tune.report({"measures": finite(measures), **finite(measures)})
 
     outcome = run_remote(config["work"].text, config["n"], config["graph"].text, config["seed"], report)
-    measures = json.loads(outcome)["measures"]
-    tune.report({**finite(measures), "outcome": outcome})
+    tune.report({**finite(json.loads(outcome)["measures"]), "outcome": outcome})
 
 
 def _outcome(result: dict[str, Any]) -> Outcome:
@@ -161,9 +158,11 @@ def _outcome(result: dict[str, Any]) -> Outcome:
     if "outcome" in result:
         return Outcome(**json.loads(result["outcome"]))
     seconds = float(result.get("time_total_s", 0.0))
-    if "measures" not in result:
+    prefix = "measures/"  # Tune flattens what was reported
+    measures = {name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)}
+    if not measures:
         return Outcome(error="stopped by the scheduler before its first report", seconds=seconds)
-    return Outcome(dict(result["measures"]) | {"stopped_early": 1.0}, seconds=seconds)
+    return Outcome(measures | {"stopped_early": 1.0}, seconds=seconds)
 
 
 def _reason(trial: Any, attempts: int) -> Outcome:
@@ -175,19 +174,16 @@ def _reason(trial: Any, attempts: int) -> Outcome:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Tune from printing: the observer says all there is to say."""
+def _quiet(workers: int) -> Iterator[None]:
+    """Keep Tune from printing (the observer says all there is to say), and let it start all workers at once."""
     logger = logging.getLogger("ray.tune")
     level = logger.level
-    before = {name: os.environ.get(name) for name in SETTINGS}
-    os.environ.update(SETTINGS)
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with environment({**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(workers)}):
+            yield
     finally:
         logger.setLevel(level)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextlib.contextmanager

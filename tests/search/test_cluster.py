@@ -1,0 +1,117 @@
+"""Lose drivers, miss clusters, join one: each with Ray processes of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasflow.errors import RunError
+from nasflow.search import results
+from nasflow.search.ledger import read
+from nasflow.search.run import resume, search
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DRIVER = """
+import sys
+from nasflow.search.run import search
+search(
+    space={"_target_": "tests.search.fakes.space"}, strategy={"_target_": "tests.search.fakes.Sampler"},
+    evaluator={"_target_": "tests.search.fakes.Table", "sleep": 0.1, "log": sys.argv[2]}, budget={"trials": 40},
+    executor={"name": "tune", "workers": 2, "address": "local"}, out=sys.argv[1], seed=3,
+)
+"""
+
+
+def test_a_driver_killed_with_its_workers_running_is_resumed(tmp_path: Path) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(out), str(log)], cwd=ROOT, env=plain())
+    while not log.exists() or len(log.read_text().splitlines()) < 5:
+        assert driver.poll() is None, "the driver ended by itself"
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    before = found(results.load(out))
+    run = resume(out, executor={"name": "inline", "workers": None})
+    after = found(run)
+    assert len(after) == 40 and all(after[f] == result for f, result in before.items())
+    starts = [i for i, r in enumerate(read(out)) if r["t"] == "start"]
+    asked = {r["n"] for r in list(read(out))[: starts[0]] if r["t"] == "ask"}
+    done = {r["n"] for r in list(read(out))[: starts[0]] if r["t"] == "result"}
+    first = [r["n"] for r in list(read(out))[starts[0] :] if r["t"] == "result"][: len(asked - done)]
+    assert set(first) == asked - done and first
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379", "nonsense"])
+def test_an_unreachable_cluster_is_one_line_at_once(setup: dict[str, Any], address: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(RunError, match="no Ray cluster answers") as caught:
+        search(**setup, executor={"name": "tune", "address": address})
+    assert not setup["out"].exists()
+    assert "\n" not in str(caught.value) and time.monotonic() - begin < 10
+
+
+JOIN = """
+import sys
+from nasflow.search.run import search
+search(
+    space={"_target_": "tests.search.fakes.space"}, strategy={"_target_": "tests.search.fakes.Sampler"},
+    evaluator={"_target_": "tests.search.fakes.Table"}, budget={"trials": 6},
+    executor={"name": "tune", "address": sys.argv[2]}, out=sys.argv[1],
+)
+"""
+
+
+def test_a_search_joins_a_running_head(tmp_path: Path) -> None:
+    port = free_port()
+    options = [f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--node-ip-address=127.0.0.1",
+               f"--object-store-memory={2**27}", "--disable-usage-stats"]
+    # Ray sends a token only where it is told to: an address found by itself (auto) needs no such word.
+    env = plain() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    head = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *options], env=env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(port)
+        join = [sys.executable, "-c", JOIN, str(tmp_path / "run"), f"127.0.0.1:{port}"]
+        subprocess.run(join, cwd=ROOT, env=env, check=True, timeout=90)
+        run = results.load(tmp_path / "run")
+        assert len(found(run)) == 6 and not run.failed
+    finally:
+        head.terminate()
+        head.wait(30)
+
+
+def plain() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the head did not come up")
+
+
+def found(run: results.Run) -> dict[str, Any]:
+    by_fingerprint = {e.fingerprint: e.result for e in run.entries}
+    assert len(by_fingerprint) == len(run.entries)
+    return by_fingerprint
