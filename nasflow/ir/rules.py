@@ -1,0 +1,225 @@
+"""What is known of single operations when networks are compared: labels, identities, permutations.
+
+An operation that is not listed here is compared by what it runs, and nothing else is assumed of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from nasflow.ir.operation import Applied, Source
+from nasflow.ir.types import Type
+
+DIGEST: Final = 16
+"""Bytes of every digest: equal ones would collide by chance once in 2^64 networks."""
+
+
+def digest(data: bytes) -> bytes:
+    """Return the digest of some bytes."""
+    return blake2b(data, digest_size=DIGEST).digest()
+
+
+class Kind(IntEnum):
+    """How an operation treats its inputs."""
+
+    PLAIN = 0  # their order matters
+    SORTED = 1  # their order does not
+    SUM = 2  # nor does their grouping
+    PRODUCT = 3
+    ALIAS = 4  # the result is the input
+    ZERO = 5  # the result is zero whatever the inputs are
+
+
+class Rule(NamedTuple):
+    """An operation at its input types, as far as comparing networks goes.
+
+    Attributes:
+        kind: a Kind, or for a concatenation its axis.
+        label: digest of what it computes.
+        own: whether each use is a thing of its own: it has weights, state or randomness.
+        keeps_zero: whether zero inputs give zero results.
+    """
+
+    kind: int | str
+    label: bytes
+    own: bool
+    keeps_zero: bool
+
+
+def rule(content: Applied) -> Rule:
+    """Return the rule of an operation, made once."""
+    found: Rule | None = content.rule
+    if found is None:
+        found = content.rule = _rule(content)
+    return found
+
+
+def _rule(content: Applied) -> Rule:
+    op = content.op
+    name = type(op).__name__
+    if _is_identity(content):
+        return Rule(Kind.ALIAS, b"", False, True)
+    if name == "Scale" and op.attributes() == (0,):
+        return Rule(Kind.ZERO, b"", False, True)
+    if name == "Concat":
+        axis = str(op.attributes()[0])
+        return Rule(axis, label("concat", axis, content.outputs), False, True)
+    if op.commutative:
+        # The types of the inputs are part of the inputs; their order must not tell.
+        kind = {"Add": Kind.SUM, "Multiply": Kind.PRODUCT}.get(name, Kind.SORTED)
+        key = label(name, type(op).__module__, op.attributes(), content.outputs)
+        return Rule(kind, key, _has_state(content, op.source(*content.inputs)), False)
+    source = op.source(*content.inputs)
+    key = label(
+        name,
+        source.forward,
+        sorted(source.constants.items()),
+        source.build,
+        [(w.name, w.shape, w.init, w.trainable) for w in content.weights],
+        content.inputs,
+        content.outputs,
+    )
+    return Rule(Kind.PLAIN, key, _has_state(content, source), _keeps_zero(content))
+
+
+def label(*parts: object) -> bytes:
+    """Return the digest of plain values (types, scalars, tuples) that tell operations apart."""
+    return digest(repr(parts).encode())
+
+
+def _has_state(content: Applied, source: Source) -> bool:
+    text = source.forward
+    return bool(content.weights) or source.build is not None or "training" in text or "rand" in text
+
+
+# -- operations that do nothing -------------------------------------------------------------------
+
+
+def _ones(op: Any) -> bool:
+    return all(set(_flat(value)) == {1} for value in (op.kernel, op.stride))
+
+
+def _flat(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+# Asked only where the one result has the type of the one input.
+_IDENTITIES: Final[dict[str, Callable[[Any], bool]]] = {
+    "Add": lambda op: True,
+    "AvgPool": _ones,
+    "Concat": lambda op: True,
+    "DropPath": lambda op: op.rate == 0,
+    "Dropout": lambda op: op.rate == 0,
+    "Flatten": lambda op: True,
+    "MaxPool": _ones,
+    "Mean": lambda op: True,  # over axes of one entry
+    "Multiply": lambda op: True,
+    "Pad": lambda op: not any(op.amounts),
+    "Roll": lambda op: not any(op.shifts),
+    "Scale": lambda op: op.factor == 1,
+    "Slice": lambda op: True,
+    "Split": lambda op: True,  # into one part
+    "Subsample": lambda op: op.stride == 1 and not op.offset,
+}
+
+
+def _is_identity(content: Applied) -> bool:
+    if len(content.inputs) != 1 or content.outputs != content.inputs:
+        return False
+    known = _IDENTITIES.get(type(content.op).__name__)
+    if known is not None:
+        return known(content.op)
+    return not content.weights and content.op.source(*content.inputs) == Source("{0}")
+
+
+_KEEP_ZERO: Final = frozenset(
+    ("AvgPool", "DropPath", "Dropout", "Flatten", "MaxPool", "Mean", "Rearrange", "Roll", "Scale")
+    + ("Slice", "Split", "Subsample")
+)
+_KEEP_ZERO_FORMS: Final = frozenset(
+    ("relu", "relu6", "gelu", "gelu_tanh", "silu", "hard_swish", "tanh", "elu", "leaky_relu")
+    + ("squared_relu",)
+)
+
+
+def _keeps_zero(content: Applied) -> bool:
+    name = type(content.op).__name__
+    if name == "Activation":
+        return content.op.attributes()[0] in _KEEP_ZERO_FORMS
+    return name in _KEEP_ZERO
+
+
+# -- permutations of an axis ----------------------------------------------------------------------
+
+Onward = tuple[tuple[int, str], ...]
+"""Where a permuted axis goes: (output, axis) pairs; none where the operation absorbs it."""
+
+
+def permuted(content: Applied, axis: str) -> Onward | None:
+    """Return what becomes of a permutation of the entries along ``axis`` of an input.
+
+    ``()``: the operation gives the same once its own weights are permuted alike (or has none to
+    permute). Pairs: its results are permuted, after permuting its own weights. None: anything else.
+    """
+    handler = _PERMUTED.get(type(content.op).__name__)
+    if handler is None or axis not in content.inputs[0].axes:
+        return None
+    return handler(content.op, content.inputs[0], axis)
+
+
+def _onward(op: Any, x: Type, axis: str) -> Onward:
+    return ((0, axis),)
+
+
+def _convolution(op: Any, x: Type, axis: str) -> Onward | None:
+    if axis != "C":
+        return None
+    if op.groups == 1:
+        return ()
+    return ((0, axis),) if op.groups == x.shape[0] else None
+
+
+def _group_norm(op: Any, x: Type, axis: str) -> Onward | None:
+    return ((0, axis),) if axis == "C" and op.groups in (1, x.shape[0]) else None
+
+
+def _channels_only(op: Any, x: Type, axis: str) -> Onward | None:
+    return ((0, axis),) if axis == x.axes[0] == "C" else None
+
+
+def _pad(op: Any, x: Type, axis: str) -> Onward | None:
+    padded = x.axes[len(x.axes) - len(op.amounts) // 2 :]
+    return None if axis in padded else ((0, axis),)
+
+
+def _split(op: Any, x: Type, axis: str) -> Onward | None:
+    return None if axis == op.axis else tuple((i, axis) for i in range(op.results()))
+
+
+_PERMUTED: Final[dict[str, Callable[[Any, Type, str], Onward | None]]] = {
+    "Activation": _onward,
+    "AvgPool": _channels_only,
+    "BatchNorm": _channels_only,
+    "Concat": lambda op, x, axis: ((0, axis),) if axis == op.axis else None,
+    "Conv1d": _convolution,
+    "Conv2d": _convolution,
+    "Conv3d": _convolution,
+    "DropPath": _onward,
+    "Dropout": _onward,
+    "Flatten": lambda op, x, axis: ((0, "D"),),
+    "GroupNorm": _group_norm,
+    "LayerNorm": _onward,
+    "Linear": lambda op, x, axis: () if axis == x.axes[-1] else ((0, axis),),
+    "MaxPool": _channels_only,
+    "Mean": lambda op, x, axis: () if axis in op.axes else ((0, axis),),
+    "Pad": _pad,
+    "Roll": lambda op, x, axis: None if axis in op.axes else ((0, axis),),
+    "Scale": _onward,
+    "Slice": lambda op, x, axis: None if axis == op.axis else ((0, axis),),
+    "Softmax": _onward,
+    "Split": _split,
+    "Subsample": _channels_only,
+}
