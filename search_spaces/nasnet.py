@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from nasflow import ir
 
 EPS, MOMENTUM = 1e-3, 0.1
+SAME = "same"  # TensorFlow's borders, as in the released networks
 
 
 def _norm() -> ir.BatchNorm:
@@ -33,7 +34,7 @@ def conv(
     stride: ir.Operand = 1,
     dilation: ir.Operand = 1,
 ) -> ir.Value:
-    x = ir.Conv2d(out, kernel, stride, dilation=dilation, bias=False)(_relu(x), name="conv")
+    x = ir.Conv2d(out, kernel, stride, SAME, dilation, bias=False)(_relu(x), name="conv")
     return _norm()(x, name="norm")
 
 
@@ -42,9 +43,9 @@ def factorised_conv(
     x: ir.Value, out: ir.Operand, size: ir.Operand, stride: ir.Operand
 ) -> ir.Value:
     """1 x size, then size x 1; each carries the stride of its own axis."""
-    x = ir.Conv2d(out, (1, size), (1, stride), bias=False)(_relu(x), name="row")
+    x = ir.Conv2d(out, (1, size), (1, stride), SAME, bias=False)(_relu(x), name="row")
     x = _relu(_norm()(x, name="row_norm"))
-    x = ir.Conv2d(out, (size, 1), (stride, 1), bias=False)(x, name="column")
+    x = ir.Conv2d(out, (size, 1), (stride, 1), SAME, bias=False)(x, name="column")
     return _norm()(x, name="column_norm")
 
 
@@ -56,7 +57,7 @@ def separable_conv(
     for number, step in ((1, stride), (2, 1)):
         with ir.scope(f"part{number}"):
             channels = x.dim("C")
-            x = ir.Conv2d(channels, kernel, step, groups=channels, bias=False)(
+            x = ir.Conv2d(channels, kernel, step, SAME, groups=channels, bias=False)(
                 _relu(x), name="depthwise"
             )
             x = ir.Conv2d(out, bias=False)(x, name="pointwise")
@@ -99,10 +100,10 @@ def operations(out: ir.Operand, stride: ir.Operand) -> dict[str, Branch]:
     return {
         "identity": lambda x: identity(x, out, stride),
         "conv_1x7_7x1": lambda x: factorised_conv(x, out, 7, stride),
-        "avg_pool_3x3": lambda x: pool(x, out, ir.AvgPool(3, stride)),
-        "max_pool_3x3": lambda x: pool(x, out, ir.MaxPool(3, stride)),
-        "max_pool_5x5": lambda x: pool(x, out, ir.MaxPool(5, stride)),
-        "max_pool_7x7": lambda x: pool(x, out, ir.MaxPool(7, stride)),
+        "avg_pool_3x3": lambda x: pool(x, out, ir.AvgPool(3, stride, SAME)),
+        "max_pool_3x3": lambda x: pool(x, out, ir.MaxPool(3, stride, SAME)),
+        "max_pool_5x5": lambda x: pool(x, out, ir.MaxPool(5, stride, SAME)),
+        "max_pool_7x7": lambda x: pool(x, out, ir.MaxPool(7, stride, SAME)),
         "conv_1x1": lambda x: conv(x, out, 1, stride),
         "conv_3x3": lambda x: conv(x, out, 3, stride),
         "conv_1x3_3x1": lambda x: factorised_conv(x, out, 3, stride),
@@ -126,8 +127,7 @@ COMBINE: dict[str, Callable[[ir.Value, ir.Value], ir.Value]] = {
 class Recipe:
     """The decisions of one kind of cell; every cell of that kind shares them."""
 
-    def __init__(self, kind: str, blocks: int, stride: int) -> None:
-        self.kind, self.stride = kind, stride
+    def __init__(self, kind: str, blocks: int) -> None:
         self.left, self.right, self.left_op, self.right_op, self.combine = [], [], [], [], []
         for block in range(blocks):
             with ir.scope(kind, f"block{block}"):
@@ -162,7 +162,7 @@ def _fit(previous: ir.Value, current: ir.Value, out: ir.Operand) -> ir.Value:
 
 
 def _hidden_states(
-    recipe: Recipe, states: list[ir.Value], out: ir.Operand, drop: ir.Operand
+    recipe: Recipe, states: list[ir.Value], out: ir.Operand, stride: int, drop: ir.Operand
 ) -> list[ir.Value]:
     """Append one hidden state per block: two picked states, an operation on each, combined."""
     for block in range(len(recipe.left)):
@@ -173,10 +173,10 @@ def _hidden_states(
         ):
             picked = ir.pick(index, states[: block + 2])
             # Stride applies to the cell's inputs only, never to states made inside the cell.
-            stride = ir.where(index < 2, recipe.stride, 1) if recipe.stride > 1 else 1
+            step = ir.where(index < 2, stride, 1) if stride > 1 else 1
             name = f"block{block}_{side}"
-            y = ir.switch(op, operations(out, stride))(picked, name=name)
-            if not isinstance(drop, float) or drop:
+            y = ir.switch(op, operations(out, step))(picked, name=name)
+            if drop is not None:
                 keep = ir.DropPath(drop, scheduled=True)
                 y = ir.when(op == "identity", lambda y: y, keep)(y, name=f"{name}_drop")
             pair.append(y)
@@ -190,16 +190,17 @@ def cell(
     current: ir.Value,
     recipe: Recipe,
     filters: ir.Operand,
-    drop: float = 0.0,
+    stride: int = 1,
+    drop: ir.Operand = None,
     raw: bool = False,
 ) -> ir.Value:
-    """A normal (stride 1) or reduction (stride 2) cell; ``raw`` takes h_{i-1} as it comes."""
+    """A cell: (h_{i-1}, h_i) -> h_{i+1}. ``raw`` takes h_{i-1} as it comes."""
     fitted = previous if raw else _fit(previous, current, filters)
     states = [conv(current, filters, name="squeeze"), fitted]
-    states = _hidden_states(recipe, states, filters, drop)
+    states = _hidden_states(recipe, states, filters, stride, drop)
     results = []
     for number, state in enumerate(states):
-        if number < 2 and recipe.stride > 1:
+        if number < 2 and stride > 1:
             state = factorised_reduction(state, filters, name=f"reduce{number}")
         elif number == 1 and raw:
             state = _match(state, filters)
@@ -220,27 +221,66 @@ def auxiliary_head(x: ir.Value, classes: int) -> ir.Value:
     return ir.Linear(classes)(ir.Flatten()(x), name="classifier")
 
 
-Pair = tuple[ir.Value, ir.Value, int]
+class Skeleton:
+    """How cells are stacked: sizes, rates, and which cell halves the resolution."""
 
+    def __init__(self, blocks: int, repeats: int, filters: int, drop_path: float) -> None:
+        self.normal = Recipe("normal", blocks)
+        self.reduction = Recipe("reduction", blocks)
+        self.repeats = ir.integer("repeats", 1, 8, searched=False, default=repeats)
+        self.filters = ir.integer("filters", 4, 256, searched=False, default=filters)
+        # Two of the paper's ImageNet networks have no reduction cell: their normal cell, strided,
+        # halves the resolution and counts as one of the N.
+        self.downsample = ir.choice("downsample", "reduction", "normal", searched=False)
+        # The largest network lets the cell after a reduction skip the reduction's input.
+        self.skip = ir.choice("skip_reduction_input", False, True, searched=False)
+        self.drop = drop_path / (3 * self.repeats) if drop_path else None
 
-def _cifar_stem(
-    image: ir.Value, normal: Recipe, reduction: Recipe, filters: ir.Operand, drop: ir.Operand
-) -> Pair:
-    """A 3x3 convolution of three times the filters; the first cell sees it twice."""
-    x = ir.Conv2d(3 * filters, 3, bias=False)(image, name="stem_conv")
-    x = _norm()(x, name="stem_norm")
-    return x, cell(x, x, normal, filters, drop, raw=True, name="first"), 1
+    def reduce(
+        self, previous: ir.Value, current: ir.Value, filters: ir.Operand, name: str, raw: bool = False
+    ) -> ir.Value:
+        """Halve the resolution by the reduction cell, or by the normal cell at stride 2."""
+        reduced: ir.Value = ir.switch(
+            self.downsample,
+            reduction=lambda h, x: cell(h, x, self.reduction, filters, 2, raw=raw),
+            normal=lambda h, x: cell(h, x, self.normal, filters, 2, raw=raw),
+        )(previous, current, name=name)
+        return reduced
 
+    def cifar_stem(self, image: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """A 3x3 convolution of three times the filters; the first cell sees it twice."""
+        multiplier = ir.integer("stem_multiplier", 1, 3, searched=False, default=3)
+        x = ir.Conv2d(multiplier * self.filters, 3, bias=False)(image, name="stem_conv")
+        x = _norm()(x, name="stem_norm")
+        drop = self.drop
+        return x, cell(x, x, self.normal, self.filters, drop=drop, raw=True, name="first")
 
-def _imagenet_stem(
-    image: ir.Value, normal: Recipe, reduction: Recipe, filters: ir.Operand, drop: ir.Operand
-) -> Pair:
-    """A strided 3x3 convolution and two reduction cells of a quarter and a half of the filters."""
-    stem_filters = ir.integer("stem_filters", 8, 512, searched=False, default=96)
-    x = ir.Conv2d(stem_filters, 3, 2, padding=0, bias=False)(image, name="stem_conv")
-    x = _norm()(x, name="stem_norm")
-    first = cell(x, x, reduction, filters // 4, raw=True, name="stem0")
-    return first, cell(x, first, reduction, filters // 2, name="stem1"), 0
+    def imagenet_stem(self, image: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """A strided 3x3 convolution, then cells of a quarter and half of the filters, strided."""
+        filters = ir.integer("stem_filters", 8, 512, searched=False, default=32)
+        x = ir.Conv2d(filters, 3, 2, padding=0, bias=False)(image, name="stem_conv")
+        x = _norm()(x, name="stem_norm")
+        first = self.reduce(x, x, self.filters // 4, "stem0", raw=True)
+        return first, self.reduce(x, first, self.filters // 2, "stem1")
+
+    def stage(
+        self, number: int, done: ir.Operand, previous: ir.Value, current: ir.Value
+    ) -> tuple[ir.Value, ir.Value]:
+        """Apply the normal cells of a stage, of which ``done`` are there already."""
+        filters = self.filters * 2**number
+
+        def step(h: ir.Value, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+            return x, cell(h, x, self.normal, filters)
+
+        def dropping(h: ir.Value, x: ir.Value, i: int) -> tuple[ir.Value, ir.Value]:
+            # The rate grows with the cell's place in the network (section 3, ScheduledDropPath).
+            rate = self.drop * (number * self.repeats + done + i + 1)
+            return x, cell(h, x, self.normal, filters, drop=rate)
+
+        body = step if self.drop is None else dropping
+        repeated = ir.repeat(body, self.repeats - done, name=f"stage{number}")
+        after: tuple[ir.Value, ir.Value] = repeated(previous, current)
+        return after
 
 
 def space(
@@ -254,53 +294,40 @@ def space(
     filters: int = 32,
     drop_path: float = 0.0,
     dropout: float = 0.0,
+    auxiliary: bool = False,
 ) -> ir.Space:
     """Return the NASNet space.
 
     Args:
         classes, size, channels: number of classes; side and channels of the images.
         blocks: blocks in a cell, B in the paper.
-        skeleton: ``"cifar"``, or ``"imagenet"``: a stride-2 stem and two more reduction cells.
+        skeleton: ``"cifar"``, or ``"imagenet"``: a stride-2 stem and two more strided cells.
         repeats, filters: what search holds N and F at; "6 @ 768" is N = 6 and F = 768 / 24.
         drop_path: rate of ScheduledDropPath at the last cell, for training.
         dropout: rate before the classifier.
+        auxiliary: whether a second classifier after stage 1 helps training; the network then gives
+            (logits, auxiliary logits) in training mode. Published figures leave it out.
     """
-    normal = Recipe("normal", blocks, stride=1)
-    reduction = Recipe("reduction", blocks, stride=2)
-    n = ir.integer("repeats", 1, 8, searched=False, default=repeats)
-    f = ir.integer("filters", 4, 256, searched=False, default=filters)
-    # The large ImageNet network lets the cell after a reduction skip the reduction's input.
-    skip = ir.choice("skip_reduction_input", False, True, searched=False, default=False)
-
+    if skeleton not in ("cifar", "imagenet"):
+        raise ir.SpaceError(f"nasnet: expected skeleton cifar or imagenet, got {skeleton!r}")
+    plan = Skeleton(blocks, repeats, filters, drop_path)
     image = ir.image(channels, size)
-    stem = _imagenet_stem if skeleton == "imagenet" else _cifar_stem
-    drop = drop_path / (3 * n) if drop_path else 0.0
-    previous, current, done = stem(image, normal, reduction, f, drop)
-    for stage in range(3):
-        if stage:
-            reduced = cell(previous, current, reduction, f * 2**stage, name=f"reduction{stage}")
-            previous, current = ir.pick(ir.where(skip, 1, 0), [current, previous]), reduced
-            done = 0
-        previous, current = ir.repeat(
-            _stage(normal, f * 2**stage, drop, stage * n + done),
-            n - done,
-            name=f"stage{stage}",
-        )(previous, current)
+    previous, current = (plan.cifar_stem if skeleton == "cifar" else plan.imagenet_stem)(image)
+    done: ir.Operand = 1 if skeleton == "cifar" else 0
+    side = None
+    for number in range(3):
+        if number:
+            reduced = plan.reduce(previous, current, plan.filters * 2**number, f"reduction{number}")
+            previous, current = ir.pick(ir.where(plan.skip, 1, 0), [current, previous]), reduced
+            done = ir.where(plan.downsample == "normal", 1, 0)
+        previous, current = plan.stage(number, done, previous, current)
+        if number == 1 and auxiliary:
+            side = auxiliary_head(current, classes)
     x = ir.Mean()(_relu(current))
     if dropout:
         x = ir.Dropout(dropout)(x)
-    return ir.Space(ir.Linear(classes)(x, name="classifier"), name="nasnet")
-
-
-def _stage(
-    normal: Recipe, filters: ir.Operand, drop: ir.Operand, before: ir.Operand
-) -> Callable[..., tuple[ir.Value, ir.Value]]:
-    """Return the step of a stage: (h_{i-1}, h_i) -> (h_i, h_{i+1})."""
-    if not isinstance(drop, ir.Expression) and not drop:
-        return lambda h, x: (x, cell(h, x, normal, filters))
-    # The rate grows with the cell's place in the network (section 3, ScheduledDropPath).
-    return lambda h, x, i: (x, cell(h, x, normal, filters, drop * (before + i + 1)))
-
+    logits = ir.Linear(classes)(x, name="classifier")
+    return ir.Space(logits if side is None else ir.Auxiliary()(logits, side), name="nasnet")
 
 
 # -- published cells (appendix A.4) and networks ------------------------------------------------------
@@ -324,45 +351,70 @@ def cell_point(kind: str, blocks: Sequence[Block], keep: Sequence[int] = ()) -> 
     return point
 
 
-NASNET_A = {
-    **cell_point(
-        "normal",
-        [
-            (0, "sep_conv_5x5", 1, "sep_conv_3x3"),
-            (1, "sep_conv_5x5", 1, "sep_conv_3x3"),
-            (0, "avg_pool_3x3", 1, "identity"),
-            (1, "avg_pool_3x3", 1, "avg_pool_3x3"),
-            (0, "sep_conv_3x3", 0, "identity"),
-        ],
-        keep=[1],
-    ),
-    **cell_point(
-        "reduction",
-        [
-            (0, "sep_conv_5x5", 1, "sep_conv_7x7"),
-            (0, "max_pool_3x3", 1, "sep_conv_7x7"),
-            (0, "avg_pool_3x3", 1, "sep_conv_5x5"),
-            (3, "identity", 2, "avg_pool_3x3"),
-            (2, "sep_conv_3x3", 0, "max_pool_3x3"),
-        ],
-        keep=[3],
-    ),
-}
+NASNET_A_NORMAL = cell_point(
+    "normal",
+    [
+        (0, "sep_conv_5x5", 1, "sep_conv_3x3"),
+        (1, "sep_conv_5x5", 1, "sep_conv_3x3"),
+        (0, "avg_pool_3x3", 1, "identity"),
+        (1, "avg_pool_3x3", 1, "avg_pool_3x3"),
+        (0, "sep_conv_3x3", 0, "identity"),
+    ],
+    keep=[1],
+)
+NASNET_A_REDUCTION = cell_point(
+    "reduction",
+    [
+        (0, "sep_conv_5x5", 1, "sep_conv_7x7"),
+        (0, "max_pool_3x3", 1, "sep_conv_7x7"),
+        (0, "avg_pool_3x3", 1, "sep_conv_5x5"),
+        (3, "identity", 2, "avg_pool_3x3"),
+        (2, "sep_conv_3x3", 0, "max_pool_3x3"),
+    ],
+    keep=[3],
+)
+NASNET_A = {**NASNET_A_NORMAL, **NASNET_A_REDUCTION}
+STRIDED = {**NASNET_A_NORMAL, "downsample": "normal"}
 
 
 def _network(
-    cells: Mapping[str, object], repeats: int, filters: int, source: str, size: int = 32, **more: object
+    cells: Mapping[str, object],
+    repeats: int,
+    filters: int,
+    source: str,
+    size: int = 32,
+    note: str = "",
+    reconstructed: bool = False,
+    **more: object,
 ) -> ir.Model:
     imagenet = size > 32
     settings = {"skeleton": "imagenet", "classes": 1000, "size": size} if imagenet else {}
     point = {**cells, "repeats": repeats, "filters": filters, **more}
-    return ir.Model(point=point, settings=settings, source=f"Zoph et al. (2018), {source}")
+    source = f"Zoph et al. (2018), {source}"
+    return ir.Model(point, settings, source, reconstructed, note)
 
+
+SKELETON_NOTE = (
+    "the printed figures hold for normal cells only, strided where the resolution halves, as in the "
+    "authors' PNASNet code; with reduction cells they are 9 to 12 % lower than what comes out. The "
+    "paper's parameters include the moving statistics of batch norm"
+)
 
 MODELS = {
     "nasnet_a_6_768_cifar": _network(NASNET_A, 6, 32, "table 1"),
-    "nasnet_a_7_2304_cifar": _network(NASNET_A, 7, 96, "table 1"),
-    "nasnet_a_4_1056_mobile": _network(NASNET_A, 4, 44, "table 3", 224, stem_filters=32),
+    "nasnet_a_7_2304_cifar": _network(
+        {**NASNET_A, "reduction/keep3": "unused"},
+        6,
+        96,
+        "table 1",
+        stem_multiplier=1,
+        reconstructed=True,
+        note="printed 27.6M; the text knows no N = 7 on CIFAR. Seven normal cells a stage give 32.6M; "
+        "six and the reduction cell, which concatenates unused states only, give the printed figure",
+    ),
+    "nasnet_a_4_1056_mobile": _network(NASNET_A, 4, 44, "table 3", 224),
+    "nasnet_a_5_1538": _network(STRIDED, 5, 64, "table 2", 299, SKELETON_NOTE, reconstructed=True),
+    "nasnet_a_7_1920": _network(STRIDED, 7, 80, "table 2", 299, SKELETON_NOTE, reconstructed=True),
     "nasnet_a_6_4032": _network(
         NASNET_A, 6, 168, "table 2", 331, stem_filters=96, skip_reduction_input=True
     ),

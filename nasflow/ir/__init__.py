@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nasflow.errors import SpaceError
 from nasflow.ir.expression import (
     Decision,
     Expression,
@@ -60,6 +61,7 @@ __all__ = [
     "Scalar",
     "Source",
     "Space",
+    "SpaceError",
     "Type",
     "Value",
     "Weight",

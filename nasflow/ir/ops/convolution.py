@@ -27,12 +27,39 @@ def joined(values: tuple[int, ...]) -> int | tuple[int, ...]:
     return values[0] if len(set(values)) == 1 else values
 
 
-def slide(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+Borders = tuple[tuple[int, int], ...]
+"""Padding before and after each spatial axis."""
+
+
+def borders(
+    padding: Operand,
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Borders:
+    """Return the padding of each axis.
+
+    ``"half"`` is dilation * (kernel - 1) // 2 on both sides. ``"same"`` is TensorFlow's: as little as
+    gives ceil(size / stride) places, the odd pixel at the end.
+    """
+    if padding == "half":
+        return tuple((d * (k - 1) // 2,) * 2 for k, d in zip(kernel, dilation, strict=True))
+    if padding != "same":
+        return tuple((p, p) for p in spread(padding, len(sizes), "padding", least=0))  # type: ignore[arg-type]
+    totals = [
+        max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+        for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
+    ]
+    return tuple((total // 2, total - total // 2) for total in totals)
+
+
+def slide(size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int = 1) -> int:
     """Return how many places a kernel has along an axis."""
-    out = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    out = (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
     if out < 1:
         raise TypeRuleError(
-            f"expected at least {dilation * (kernel - 1) + 1 - 2 * padding} entries along the axis "
+            f"expected at least {dilation * (kernel - 1) + 1 - sum(padding)} entries along the axis "
             f"for kernel={kernel} dilation={dilation} padding={padding}, got {size}"
         )
     return out
@@ -57,11 +84,10 @@ class _Convolution(Operation):
         kernel = spread(self.kernel, self.rank, "kernel")  # type: ignore[arg-type]
         stride = spread(self.stride, self.rank, "stride")  # type: ignore[arg-type]
         dilation = spread(self.dilation, self.rank, "dilation")  # type: ignore[arg-type]
-        if self.padding == "half":
-            padding = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
-        else:
-            padding = spread(self.padding, self.rank, "padding", least=0)  # type: ignore[arg-type]
-        return kernel, stride, padding, dilation
+        return kernel, stride, dilation
+
+    def _borders(self, x: Type) -> Borders:
+        return borders(self.padding, x.shape[1:], *self._window())
 
     def _channels(self, x: Type) -> tuple[int, int, int]:
         if x.axes != self.axes or x.dtype != "float":
@@ -85,7 +111,8 @@ class _Convolution(Operation):
     def infer(self, *types: Type) -> Type:
         (x,) = types
         _, out, _ = self._channels(x)
-        windows = zip(x.shape[1:], *self._window(), strict=True)
+        kernel, stride, dilation = self._window()
+        windows = zip(x.shape[1:], kernel, stride, self._borders(x), dilation, strict=True)
         return Type(self.axes, (out, *(slide(*window) for window in windows)))
 
     def weights(self, *types: Type) -> tuple[Weight, ...]:
@@ -112,8 +139,11 @@ class _Convolution(Operation):
     def source(self, *types: Type) -> Source:
         (x,) = types
         channels, out, groups = self._channels(x)
-        kernel, stride, padding, dilation = map(joined, self._window())
-        return module(
+        kernel, stride, dilation = map(joined, self._window())
+        pads = self._borders(x)
+        even = all(before == after for before, after in pads)
+        padding = joined(tuple(before for before, _ in pads)) if even else 0
+        built = module(
             f"nn.Conv{self.rank}d",
             ("in_channels", channels),
             ("out_channels", out),
@@ -124,9 +154,13 @@ class _Convolution(Operation):
             groups=(groups, 1),
             bias=(bool(self.bias), True),
         )
+        if even:
+            return built
+        amounts = tuple(amount for pair in reversed(pads) for amount in pair)
+        return Source("{self}(F.pad({0}, {pad}))", {"pad": amounts}, built.build)
 
     def window(self, *types: Type) -> tuple[int, int]:
-        kernel, stride, _, dilation = self._window()
+        kernel, stride, dilation = self._window()
         return dilation[-1] * (kernel[-1] - 1) + 1, stride[-1]
 
 
@@ -151,7 +185,8 @@ class Conv2d(_Convolution):
     """Convolve a feature map: (C, H, W) -> (out, H', W').
 
     ``kernel``, ``stride``, ``padding`` and ``dilation`` are integers or (height, width) pairs;
-    ``padding="half"`` is dilation * (kernel - 1) // 2, which keeps the size at stride 1.
+    ``padding`` may also be ``"half"``, dilation * (kernel - 1) // 2, which keeps the size at stride 1,
+    or TensorFlow's ``"same"``: see :func:`borders`.
     ``init`` is a law of :data:`nasflow.ir.weight.LAWS` for the weight; the bias starts at zero
     (with ``"torch"``, as PyTorch starts it).
     """

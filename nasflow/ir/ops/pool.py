@@ -7,7 +7,7 @@ from typing import Final
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Operand
 from nasflow.ir.operation import Operation, Source, operation
-from nasflow.ir.ops.convolution import joined, slide, spread
+from nasflow.ir.ops.convolution import borders, joined, slide, spread
 from nasflow.ir.types import Type
 
 __all__ = ["AvgPool", "Max", "MaxPool", "Mean", "Subsample"]
@@ -21,46 +21,47 @@ class _Pool(Operation):
     padding: Operand
     ceil: Operand
 
-    def _window(self, x: Type) -> tuple[tuple[int, ...], ...]:
+    def _window(self, x: Type) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]:
         rank = RANKS.get(x.axes)
         if rank is None:
             raise TypeRuleError(f"{type(self).__name__}: expected channels and space, got {x!r}")
         kernel = spread(self.kernel, rank, "kernel")  # type: ignore[arg-type]
         stride = spread(self.stride, rank, "stride")  # type: ignore[arg-type]
-        if self.padding == "half":
-            padding = tuple((size - 1) // 2 for size in kernel)
-        else:
-            padding = spread(self.padding, rank, "padding", least=0)  # type: ignore[arg-type]
-        return kernel, stride, padding
+        pads = borders(self.padding, x.shape[1:], kernel, stride, (1,) * rank)
+        # An odd pixel at the end is PyTorch's ceil mode, which leaves it out of averages too.
+        partial = bool(self.ceil) or any(before != after for before, after in pads)
+        return kernel, stride, tuple(before for before, _ in pads), partial
 
     def infer(self, *types: Type) -> Type:
         (x,) = types
+        *window, partial = self._window(x)
         sizes = []
-        for size, kernel, stride, padding in zip(x.shape[1:], *self._window(x), strict=True):
+        for size, kernel, stride, padding in zip(x.shape[1:], *window, strict=True):
             if 2 * padding > kernel:
                 raise TypeRuleError(
                     f"expected padding up to half of kernel={kernel}, got {padding}"
                 )
-            out = slide(size, kernel, stride, padding)
+            out = slide(size, kernel, stride, (padding, padding))
             # PyTorch's rule: a last window may start inside the input or its left padding only.
             remainder = (size + 2 * padding - kernel) % stride
-            if self.ceil and remainder and out * stride < size + padding:
+            if partial and remainder and out * stride < size + padding:
                 out += 1
             sizes.append(out)
         return Type(x.axes, (x.shape[0], *sizes))
 
     def window(self, *types: Type) -> tuple[int, int]:
-        kernel, stride, _ = self._window(types[0])
+        kernel, stride, _, _ = self._window(types[0])
         return kernel[-1], stride[-1]
 
     def _arguments(self, x: Type) -> tuple[str, dict[str, object]]:
-        kernel, stride, padding = map(joined, self._window(x))
+        *window, partial = self._window(x)
+        kernel, stride, padding = map(joined, window)
         constants: dict[str, object] = {"kernel": kernel, "stride": stride}
         text = "{kernel}, {stride}"
         if padding != 0:
             constants["padding"] = padding
             text += ", padding={padding}"
-        return text + (", ceil_mode=True" if self.ceil else ""), constants
+        return text + (", ceil_mode=True" if partial else ""), constants
 
 
 @operation

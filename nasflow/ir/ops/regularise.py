@@ -9,7 +9,7 @@ from nasflow.ir.expression import Operand
 from nasflow.ir.operation import Operation, Source, module, operation
 from nasflow.ir.types import Type
 
-__all__ = ["DropPath", "Dropout"]
+__all__ = ["Auxiliary", "DropPath", "Dropout"]
 
 
 def _check(rate: object, who: str) -> None:
@@ -64,3 +64,22 @@ class DropPath(nn.Module):
 
     def source(self, *types: Type) -> Source:
         return module("DropPath", ("rate", self.rate), scheduled=(bool(self.scheduled), False))  # type: ignore[arg-type]
+
+
+@operation
+class Auxiliary(Operation):
+    """Give the first value, and in training both: a network's logits and those of a side classifier.
+
+    Szegedy et al. (2015). Must be the network's last operation.
+    """
+
+    arity: ClassVar[tuple[int, int]] = (2, 2)
+
+    def infer(self, *types: Type) -> Type:
+        first, second = types
+        if first.shape != second.shape:
+            raise TypeRuleError(f"Auxiliary: expected equal types, got {first!r} and {second!r}")
+        return first
+
+    def source(self, *types: Type) -> Source:
+        return Source("({0}, {1}) if self.training else {0}")
