@@ -67,6 +67,7 @@ class Block:
     slots: tuple[int, ...]
     arguments: dict[str, Scalar]
     typed: bool  # whether sizes choose between its steps
+    input_names: tuple[str, ...]
 
 
 class Compiler:
@@ -115,7 +116,7 @@ class Compiler:
             typed = any(step.sizes and step.kind != "op" for step in steps)
             found = Block(
                 body.name, formals, tuple(steps), results, len(ids), tuple(sorted(mentioned)),
-                body.arguments, typed,
+                body.arguments, typed, body.input_names,
             )  # fmt: skip
             self.blocks[tuple(key)] = found
         return found
@@ -273,8 +274,7 @@ class _Run:
         self.at = None
         results = [self.ids[value] for value in self.block.results]
         settings: dict[str, Any] = {"arguments": self.block.arguments}
-        if self.input_names:
-            settings["input_names"] = tuple(self.input_names)
+        settings["input_names"] = self.block.input_names or tuple(self.input_names)
         return prune(name, self.inputs, self.nodes, results, kind=BLOCK, **settings)
 
     def _needed(self) -> bytearray:
@@ -383,7 +383,10 @@ class _Run:
     def _switch(self, step: Compiled) -> None:
         chosen = self._branch(step)
         block = step.bodies[chosen]
-        self._enter(step, block, step.operands[chosen], f"{step.name}_{block.name}", keep=False)
+        # A condition's branches go by its own name: `downsample`, not `downsample_true`.
+        plain = {"true": step.name, "false": f"{step.name}_else"}
+        name = plain.get(block.name) or f"{step.name}_{block.name}"
+        self._enter(step, block, step.operands[chosen], name, keep=False)
 
     def _enter(
         self, step: Compiled, block: Block, operands: tuple[int, ...], name: str, *, keep: bool
@@ -432,21 +435,29 @@ class _Run:
                     [graph.inputs[r] for r in graph.results],
                 )
                 continue
-            single = _single(graph)
-            content = graph if single is None else single.content
-            taken = operands if single is None else [operands[k] for k in single.inputs]
+            content: Applied | Graph = graph
+            taken = operands
+            made = [*operands, *range(total, total + len(graph.results))]
+            carry = made[len(operands) :]
+            if len(graph.nodes) == 1:  # one node, beside values that are only passed on
+                (single,) = graph.nodes
+                content, taken = single.content, [operands[k] for k in single.inputs]
+                made = [*operands, *range(total, total + len(content.outputs))]
+                carry = [made[result] for result in graph.results]
             nodes.append(Node(str(i), content, tuple(taken), str(i)))
-            carry = list(range(total, total + len(graph.results)))
             carried = list(graph.outputs)
-            total += len(graph.results)
+            total += len(content.outputs)
         if not nodes:
             for position, result in enumerate(carry):
                 self._alias(step, position, (*step.inputs, *outer)[result])
             return
-        graph, kept = prune(step.name, types, nodes, carry, kind=REPEAT)  # type: ignore[arg-type]
+        called = list(step.bodies[0].input_names[:width])
+        called += [name for i in range(len(types)) if (name := f"x{i}") not in called]
+        settings: dict[str, Any] = {"kind": REPEAT, "input_names": called[: len(types)]}
+        graph, kept = prune(step.name, types, nodes, carry, **settings)  # type: ignore[arg-type]
         values = (*step.inputs, *outer)
-        taken = tuple([self.ids[values[i]] for i in kept])
-        self._add(step, Node(step.name, graph, taken, step.weights))
+        used = tuple([self.ids[values[i]] for i in kept])
+        self._add(step, Node(step.name, graph, used, step.weights))
 
 
 def _single(graph: Graph) -> Node | None:

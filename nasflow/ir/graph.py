@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BLOCK: Final = "block"
 REPEAT: Final = "repeat"
-"""A repeat's nodes are its iterations: each takes what the one before gives (and outer values)."""
+"""A repeat's nodes are its iterations: each takes what earlier ones give (and outer values)."""
 
 
 class Node(NamedTuple):

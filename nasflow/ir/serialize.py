@@ -171,7 +171,7 @@ class _Reader:
         return graph, children
 
     def check(self, graph: Graph) -> None:
-        """Refuse what no space can give: dead nodes, broken sharing, a repeat that is no chain."""
+        """Refuse what no space can give: dead nodes, broken sharing."""
         try:
             check_sharing(graph)
         except GraphError as error:
@@ -190,21 +190,6 @@ class _Reader:
         for start, node in zip(starts, graph.nodes, strict=True):
             if needed.isdisjoint(range(start, start + len(node.content.outputs))):
                 self.refuse(f"node {node.name!r} is needed by no result")
-        if graph.kind == REPEAT:
-            self.chain(graph, starts, total)
-
-    def chain(self, graph: Graph, starts: Sequence[int], total: int) -> None:
-        """Refuse a repeat whose iterations take anything but the last one's results."""
-        outer = len(graph.inputs)
-        previous = outer
-        takers = [(node.name, node.inputs) for node in graph.nodes]
-        for (name, taken), start in zip(
-            [*takers, ("results", graph.results)], [*starts, total], strict=True
-        ):
-            for value in taken:
-                if outer <= value < previous:
-                    self.refuse(f"{name!r} of a repeat takes value {value}, not of the step before")
-            previous = start
 
     def node(
         self, data: Any, types: Sequence[Type], graphs: Sequence[Graph]

@@ -106,6 +106,7 @@ class Body:
     steps: tuple[Step, ...]
     outputs: tuple[Value, ...]
     arguments: dict[str, Scalar]
+    input_names: tuple[str, ...] = ()  # of formals, then captured values
 
 
 def check_name(name: str) -> str:
@@ -236,9 +237,16 @@ def ids(length: Operand, name: str = "ids") -> Value:
 
 
 def _trace(
-    name: str, function: Callable[..., Any], values: Sequence[Value], gate: Expression | None = None
+    name: str,
+    function: Callable[..., Any],
+    values: Sequence[Value],
+    gate: Expression | None = None,
+    called: Sequence[str] | None = None,
 ) -> Body:
-    """Run ``function`` on formal values and keep what its results need."""
+    """Run ``function`` on formal values and keep what its results need.
+
+    ``called`` names the formals; by default they have the names of the function's parameters.
+    """
     with _inside(name, gate) as region:
         formals = tuple(Step("formal", f"x{i}") for i in range(len(values)))
         result = function(*(Value(step) for step in formals))
@@ -247,7 +255,30 @@ def _trace(
         if not isinstance(output, Value):
             raise SpaceError(f"block {name!r}: expected values as results, got {output!r}")
     captured, steps, mapped = close(outputs, region, formals)
-    return Body(name, formals, captured, steps, mapped, {})
+    if called is None:
+        called = _parameters(function)
+    wanted = [*called[: len(values)], *[f"x{i}" for i in range(len(called), len(values))]]
+    names = _input_names([*wanted, *(value.step.name for value in captured)])
+    return Body(name, formals, captured, steps, mapped, {}, names)
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a function's positional parameters, as far as they are known cheaply."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_argcount]
+
+
+def _input_names(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return distinct names for a block's inputs, close to those wanted."""
+    names: list[str] = []
+    for i, name in enumerate(wanted):
+        plain = name if len(name) <= MAX_NAME and NAME.match(name) else f"x{i}"
+        while plain in names:
+            plain = f"x{i}" if plain != f"x{i}" else f"x{i}_"
+        names.append(plain)
+    return tuple(names)
 
 
 def close(
@@ -329,13 +360,32 @@ def block(function: Callable[P, R]) -> Callable[P, R]:
             return function(*inner, **named)
 
         label = qualified(name)
-        body = _trace(name, run, values)
+        called = _called(signature, args, kwargs)
+        body = _trace(name, run, values, called=called)
         body.name = function.__name__.strip("_")
         body.arguments = _plain_arguments(signature, args, kwargs)
         step = Step("call", label, _pairs(values, label), body, (body,), len(body.outputs))
         return record(step)
 
     return call  # type: ignore[return-value]  # same signature plus `name`
+
+
+def _called(
+    signature: inspect.Signature, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[str, ...]:
+    """Return the parameters that a block's values are passed as, in the order of its inputs."""
+    names: list[str] = []
+    for i, (arg, name) in enumerate(zip(args, _positional(signature, len(args)), strict=True)):
+        if isinstance(arg, Value):
+            names.append(name or f"x{i}")
+    return (*names, *(key for key, arg in kwargs.items() if isinstance(arg, Value)))
+
+
+def _positional(signature: inspect.Signature, count: int) -> list[str]:
+    """Return the names of the first ``count`` positional parameters; "" inside ``*args``."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [name for name, p in signature.parameters.items() if p.kind in kinds][:count]
+    return names + [""] * (count - len(names))
 
 
 def _plain_arguments(
