@@ -20,12 +20,12 @@ def space(
     widths: tuple[int, ...] = (96, 128, 192),
     windows: tuple[int, ...] = (7, 12),
     depths: tuple[int, ...] = (2, 2, 18, 2),
-    drop_path: float = 0.0,
+    drop_rate: float = 0.0,
 ) -> ir.Space:
     """Return the space of Swin transformers for square images of ``size`` pixels.
 
     ``depths`` are the most blocks of each stage, in pairs: one with plain windows, one shifted.
-    ``drop_path`` is the rate at the end of the last stage; it grows from 0 over the stages.
+    ``drop_rate`` is the rate at the end of the last stage; it grows from 0 over the stages.
     """
     width = ir.choice("width", *widths, ordered=True)
     window = ir.choice("window", *windows, ordered=True)
@@ -40,9 +40,11 @@ def space(
             if stage:
                 x = patch_merging(x)
             heads = width * 2**stage // HEAD_WIDTH
-            rate = drop_path * (stage + 1) / len(depths)
+            rate = drop_rate * (stage + 1) / len(depths)
 
-            def block(x: ir.Value, i: int, heads: ir.Operand = heads, rate: float = rate) -> ir.Value:
+            def block(
+                x: ir.Value, i: int, heads: ir.Operand = heads, rate: float = rate
+            ) -> ir.Value:
                 return swin_block(x, heads, window, ratio, rate, shifted=i % 2 == 1)
 
             x = ir.repeat(block, depth)(x)
@@ -75,9 +77,7 @@ def swin_block(
 
 
 @ir.block
-def window_attention(
-    x: ir.Value, heads: ir.Operand, window: ir.Operand, shifted: bool
-) -> ir.Value:
+def window_attention(x: ir.Value, heads: ir.Operand, window: ir.Operand, shifted: bool) -> ir.Value:
     """Attend within windows; a map no larger than the window is one window and is never shifted."""
     size = x.dim("H")
     side = ir.minimum(window, size)

@@ -20,11 +20,11 @@ def space(
     patches: tuple[int, ...] = (14, 16, 32),
     heads: tuple[int, ...] = (3, 6, 12, 16),
     depths: tuple[int, int] = (6, 32),
-    drop_path: float = 0.0,
+    drop_rate: float = 0.0,
 ) -> ir.Space:
     """Return the space of vision transformers for square images of ``size`` pixels.
 
-    The width is heads x head_width. ``drop_path`` is the last block's rate; the first block's is 0.
+    The width is heads x head_width. ``drop_rate`` is the last block's rate; the first block's is 0.
     """
     patch = ir.choice("patch", *patches, ordered=True)
     head_count = ir.choice("heads", *heads, ordered=True)
@@ -36,7 +36,7 @@ def space(
     width = head_count * head_width
 
     def encoder_block(x: ir.Value, i: int, n: ir.Operand) -> ir.Value:
-        rate = drop_path and drop_path * i / ir.maximum(n - 1, 1)
+        rate = drop_rate and drop_rate * i / ir.maximum(n - 1, 1)
         y = attention(ir.LayerNorm(EPS)(x, name="norm1"), head_count, head_width, name="attn")
         x = residual(x, scaled(y, layer_scale, "ls1"), rate)
         y = mlp(ir.LayerNorm(EPS)(x, name="norm2"), ratio * width)
@@ -84,9 +84,20 @@ def position_table(x: ir.Value) -> ir.Value:
 
 
 def _model(
-    heads: int, depth: int, size: int = 224, patch: int = 16, head_width: int = 64, iii: bool = False
+    heads: int,
+    depth: int,
+    size: int = 224,
+    patch: int = 16,
+    head_width: int = 64,
+    iii: bool = False,
 ) -> ir.Model:
-    point = {"patch": patch, "heads": heads, "head_width": head_width, "mlp_ratio": 4, "depth": depth}
+    point = {
+        "patch": patch,
+        "heads": heads,
+        "head_width": head_width,
+        "mlp_ratio": 4,
+        "depth": depth,
+    }
     source = "Dosovitskiy et al. (2021), table 1"
     if iii:
         point.update(layer_scale=True, positions="patches")

@@ -28,9 +28,7 @@ def drop_path(x: Value, rate: Operand) -> Value:
     return value
 
 
-def dense(
-    x: Value, out: Operand, name: str, bias: Operand = True, factors: Operand = ()
-) -> Value:
+def dense(x: Value, out: Operand, name: str, bias: Operand = True, factors: Operand = ()) -> Value:
     """Map the last axis linearly, started as vision transformers are."""
     linear = ops.Linear(out, bias=bias, init=TRANSFORMER_INIT, factors=factors)
     value: Value = linear(x, name=name)
