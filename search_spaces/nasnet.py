@@ -155,10 +155,15 @@ class Recipe:
 
 def _fit(previous: ir.Value, current: ir.Value, out: ir.Operand) -> ir.Value:
     """Bring h_{i-1} to ``out`` filters at the resolution of h_i."""
-    smaller = previous.dim("H") != current.dim("H")
-    return ir.when(
-        smaller, lambda x: factorised_reduction(_relu(x), out), lambda x: conv(x, out, name="project")
-    )(previous, name="fit")
+    halve = previous.dim("H") != current.dim("H")
+    project = ir.where(previous.dim("C") != out, "project", "keep")
+    fit = ir.switch(
+        ir.where(halve, "halve", project),
+        halve=lambda x: factorised_reduction(_relu(x), out),
+        project=lambda x: conv(x, out),
+        keep=lambda x: x,
+    )
+    return fit(previous, name="fit")  # type: ignore[no-any-return]
 
 
 def _hidden_states(
