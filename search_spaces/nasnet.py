@@ -73,7 +73,6 @@ def factorised_reduction(x: ir.Value, out: ir.Operand) -> ir.Value:
     return _norm()(ir.Concat()(even, odd), name="norm")
 
 
-@ir.block
 def pool(x: ir.Value, out: ir.Operand, pooling: ir.Operation) -> ir.Value:
     """Pool, and match the number of filters by a 1x1 convolution where it differs."""
     return _match(pooling(x, name="pool"), out)
