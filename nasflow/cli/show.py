@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nasflow.cli.files import write
 from nasflow.cli.source import found
 from nasflow.cli.table import table
-from nasflow.report.text import decisions
+from nasflow.report.text import decisions, operation
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -52,12 +52,6 @@ def nodes(graph: Graph) -> list[tuple[str, str, str, int, int]]:
         output = " + ".join(str(type) for type in applied.outputs)
         rows.append((path, operation(applied.op), output, params, applied.macs))
     return rows
-
-
-def operation(op: object) -> str:
-    """Return an operation as text: its name and its attributes."""
-    attributes = ", ".join(str(value) for value in op.attributes())  # type: ignore[attr-defined]
-    return f"{type(op).__name__}({attributes})"
 
 
 def costs(graph: Graph, measures: dict[str, float]) -> dict[str, str]:

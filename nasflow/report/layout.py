@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 Node = Hashable
 Edge = tuple[Node, Node]
+WIDEST = 900.0  # pixels of boxes in one layer; more go to the next
 SWEEPS = 12  # passes of the crossing-reducing order; more change nothing on cells of tens of nodes
 
 
@@ -35,7 +36,7 @@ def layered(
     Every edge must point from an earlier key of `widths` to a later one. Edges longer than one layer bend around
     the boxes between: each layer they cross holds a thin place for them.
     """
-    level = _levels(widths, edges)
+    level = _levels(widths, edges, gap)
     chains = [_chain(index, edge, level) for index, edge in enumerate(edges)]
     sizes = {**widths, **{place: 8.0 for chain in chains for place in chain[1:-1]}}
     above, below = defaultdict(list), defaultdict(list)
@@ -63,13 +64,19 @@ def layered(
     )
 
 
-def _levels(widths: Mapping[Node, float], edges: Sequence[Edge]) -> dict[Node, int]:
+def _levels(widths: Mapping[Node, float], edges: Sequence[Edge], gap: float) -> dict[Node, int]:
+    """Return for each node the first layer below all its sources that has room."""
     into = defaultdict(list)
     for source, target in edges:
         into[target].append(source)
     level: dict[Node, int] = {}
-    for node in widths:
-        level[node] = max((level[source] + 1 for source in into[node]), default=0)
+    taken: defaultdict[int, float] = defaultdict(float)
+    for node, width in widths.items():
+        row = max((level[source] + 1 for source in into[node]), default=0)
+        while taken[row] and taken[row] + width > WIDEST:
+            row += 1
+        level[node] = row
+        taken[row] += width + gap
     return level
 
 

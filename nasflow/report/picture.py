@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
 from nasflow.report.drawing import Box, draw
+from nasflow.report.text import operation
 
 if TYPE_CHECKING:
     from nasflow.ir import Graph
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 MOST_PICTURES = 24
 MOST_BOXES = 150  # more are not readable on one sheet
 LONGEST_LABEL = 36
+HIDDEN = ("bias", "init", "bias_init", "eps", "momentum", "factors")  # of operations, in a picture
 
 
 def picture(graph: Graph, title: str = "") -> str:
@@ -35,29 +37,40 @@ def picture(graph: Graph, title: str = "") -> str:
 
 
 def pictures(graph: Graph) -> dict[str, str]:
-    """Return ``{name: SVG}``: the network itself, and each distinct block that is more than a chain, biggest first.
+    """Return ``{name: SVG}``: the network itself, and each distinct block that is more than a chain.
 
-    Blocks of one structure at several widths are drawn once. At most `MOST_PICTURES` are returned.
+    Blocks of one structure at several widths are drawn once, named by the path of their first use, biggest first.
+    At most `MOST_PICTURES` are returned.
     """
-    found: dict[str, str] = {}
-    seen: set[Hashable] = set()
-    for block in [graph, *sorted(_branching(graph), key=lambda g: -len(g.nodes))]:
-        shape = (block.name, _structure(block))
-        if shape in seen or len(block.nodes) > MOST_BOXES:
+    found = {graph.name: picture(graph)}
+    seen: set[Hashable] = {_structure(graph)}
+    branching = [(path, block) for path, block in _blocks(graph, "") if _branches(block)]
+    for path, block in sorted(branching, key=lambda use: -len(use[1].nodes)):
+        shape = _structure(block)
+        if shape in seen or len(block.nodes) > MOST_BOXES or len(found) == MOST_PICTURES:
             continue
         seen.add(shape)
-        name = _free(block.name, found)
-        found[name] = picture(block, name)
-        if len(found) == MOST_PICTURES:
-            break
+        found[path.replace("/", "_")] = picture(block, path)
     return found
 
 
-def _branching(graph: Graph) -> Iterator[Graph]:
-    for block in graph.subgraphs():
-        used = [value for node in block.nodes for value in set(node.inputs)] + list(block.results)
-        if block is not graph and len(block.nodes) > 2 and len(set(used)) < len(used):
-            yield block
+def _blocks(graph: Graph, path: str) -> Iterator[tuple[str, Graph]]:
+    """Yield (path, sub-graph) of every use, outer ones first; a block inside one that was seen is not looked for."""
+    from nasflow.ir import Graph
+
+    seen: set[int] = set()
+    for node in graph.nodes:
+        if isinstance(node.content, Graph) and id(node.content) not in seen:
+            seen.add(id(node.content))
+            here = f"{path}/{node.name}" if path else node.name
+            yield here, node.content
+            yield from _blocks(node.content, here)
+
+
+def _branches(graph: Graph) -> bool:
+    """Tell whether some value of a block is used twice."""
+    used = [value for node in graph.nodes for value in set(node.inputs)] + list(graph.results)
+    return graph.kind != "repeat" and len(graph.nodes) > 2 and len(set(used)) < len(used)
 
 
 def _structure(graph: Graph) -> Hashable:
@@ -85,14 +98,13 @@ def _label(node: Node) -> str:
     """Return what a box says: an operation with its attributes, a sub-graph with its name."""
     from nasflow.ir import Graph
 
-    if isinstance(node.content, Graph):
-        name = node.content.name
-        return name if node.name in (name, "") else _cut(f"{node.name}: {name}")
-    op = node.content.op
-    values = [
-        str(value) for value in op.attributes() if value is not None and not isinstance(value, bool)
-    ]
-    return _cut(f"{type(op).__name__} {', '.join(values)}".strip())
+    if not isinstance(node.content, Graph):
+        return _cut(operation(node.content.op, HIDDEN))
+    kind = node.content.name
+    both = f"{node.name}: {kind}"
+    if node.name.isdigit():
+        return kind
+    return both if kind not in node.name and len(both) <= LONGEST_LABEL - 10 else _cut(node.name)
 
 
 def _cut(text: str) -> str:
@@ -101,8 +113,3 @@ def _cut(text: str) -> str:
 
 def _shape(kind: object) -> str:
     return "x".join(str(size) for size in getattr(kind, "shape", ()))
-
-
-def _free(name: str, taken: dict[str, str]) -> str:
-    candidates = (name, *(f"{name}_{i}" for i in range(2, MOST_PICTURES + 2)))
-    return next(candidate for candidate in candidates if candidate not in taken)
