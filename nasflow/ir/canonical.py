@@ -30,6 +30,8 @@ from nasflow.ir.types import Type
 
 INLINED: Final = 10
 """Largest number of entries of a sub-graph that is taken apart; larger ones are hashed once."""
+MOST: Final = 16
+"""Most values of a sum (or product, or concatenation) that is taken as part of another one."""
 LONGEST: Final = 2048
 """Bytes of a term before it is replaced by its digest."""
 WORK: Final = 50_000
@@ -78,7 +80,7 @@ class Form:
 
     __slots__ = (
         "args", "chain", "conditions", "digests", "flat", "kinds", "labels", "more", "named", "own",
-        "results", "symbols", "uses", "zeros",
+        "results", "size", "symbols", "uses", "zeros",
     )  # fmt: skip
 
     def __init__(self, inputs: tuple[Type, ...]) -> None:
@@ -94,8 +96,9 @@ class Form:
         self.conditions: Free = NOTHING
         self.chain: tuple[tuple[bytes, bool], ...] | None = None
         self.uses: list[int] = []
+        self.size = 0
         self.named: list[int] = []
-        self.flat: set[int] = set()
+        self.flat: set[tuple[int, int]] = set()
         self.digests: dict[Free, bytes] = {}
 
     def add(
@@ -122,20 +125,20 @@ class Form:
         uses = [0] * len(kinds)
         for result in results:
             uses[result] += 1
-        flat = set()
+        grouped = False
         for e in range(len(kinds) - 1, len(self.symbols) - 1, -1):
             used = uses[e]
             if used:
                 # What holds no weights itself is as if written anew at each of its uses.
                 ways = 1 if own[e] or used == 1 else 2
                 kind = kinds[e]
-                grouped = kind.__class__ is str or kind == Kind.SUM or kind == Kind.PRODUCT
                 for a in args[e]:
                     uses[a] += ways
-                    if grouped and kinds[a] == kind:
-                        flat.add(a)
+                    if kind and kinds[a] == kind:
+                        grouped = True
         self.uses = uses
-        self.flat = {e for e in flat if uses[e] == 1}
+        self.flat = self._grouped() if grouped else set()
+        self.size = sum(map(bool, uses)) - sum(map(bool, uses[: len(self.symbols)]))
         self.named = [e for e, used in enumerate(uses) if used > 1 and own[e]]
         conditions: set[tuple[int, str]] = set()
         for more in self.more:
@@ -145,6 +148,22 @@ class Form:
                         conditions |= condition
         self.conditions = frozenset(conditions)
         self.chain = self._as_chain()
+
+    def _grouped(self) -> set[tuple[int, int]]:
+        """Return the (outer, inner) pairs of sums whose inner one is as if written in the outer."""
+        counts: dict[int, int] = {}
+        flat = set()
+        for e in range(len(self.symbols), len(self.kinds)):
+            kind = self.kinds[e]
+            if kind and kind != Kind.SORTED:
+                count = 0
+                for a in self.args[e]:
+                    inner = counts.get(a, MOST) if self.kinds[a] == kind else MOST
+                    count += inner if inner < MOST else 1
+                    if inner < MOST:
+                        flat.add((e, a))
+                counts[e] = count
+        return flat
 
     def _as_chain(self) -> tuple[tuple[bytes, bool], ...] | None:
         """Return (label, own) of a chain's last owning entry and before, and of what follows it."""
@@ -177,6 +196,7 @@ class Form:
         terms: list[Any] = list(self.symbols)
         labels, args, uses, flat = self.labels, self.args, self.uses, self.flat
         shared = dict.fromkeys(self.named, b"")
+        parts_of: dict[int, list[bytes]] = {}
         for e in range(len(terms), len(labels)):
             if not uses[e]:
                 terms.append(None)
@@ -193,15 +213,14 @@ class Form:
             else:
                 parts: list[bytes] = []
                 for a in taken:
-                    if a in flat:
-                        parts.extend(terms[a])
+                    if flat and (e, a) in flat:
+                        parts.extend(parts_of[a])
                     else:
                         parts.append(terms[a])
                 if kind.__class__ is int or kind.__class__ is Kind or _holds(self.more[e], free):
                     parts.sort()
-                if e in flat:
-                    terms.append(parts)
-                    continue
+                if flat:
+                    parts_of[e] = parts
                 term = _tuple(labels[e], parts)
             if e in shared:
                 term = shared[e] = digest(b"shared" + marks.get(e, b"") + term)
@@ -290,11 +309,11 @@ def _walk(target: Form, graph: Graph, values: list[int], lookup: Lookup) -> list
             elif kind == Kind.ALIAS:
                 values.append(args[0])
             elif zero or kind == Kind.ZERO:
-                values.extend(_with_zeros(target, content, args, graph, len(values), lookup))  # type: ignore[arg-type]
+                values.extend(_with_zeros(target, content, args, graph, len(values), lookup))
             else:
                 more = None
                 if kind.__class__ is str:
-                    more = _within(graph, len(values), kind, lookup)  # type: ignore[arg-type]
+                    more = _within(graph, len(values), kind, lookup)
                 _spread(target, values, len(content.outputs), kind, made.label, args, made.own, more)
         else:
             assert isinstance(content, Graph)
@@ -381,7 +400,7 @@ def _enter(
         for key, own in shape.chain:
             entry = target.add(Kind.PLAIN, key, (entry,), own)
         values.append(entry)
-    elif len(shape.kinds) - len(shape.symbols) <= INLINED:
+    elif shape.size <= INLINED:
         values.extend(_replay(target, shape, args, inside))
     else:
         conditions = {pair: inside(*pair) for pair in shape.conditions}
@@ -462,7 +481,7 @@ def _fates(graph: Graph, value: int, axis: str) -> Any:
                 for position, taken in enumerate(node.inputs):
                     if taken == value:
                         inner = absorbed(content, position, axis)
-                        yield _through(inner, lambda i, a, at=first: absorbed(graph, at + i, a))  # type: ignore[misc]
+                        yield _through(inner, lambda i, a, at=first: absorbed(graph, at + i, a))
             else:
                 onward = permuted(content, axis)
                 if onward is None:

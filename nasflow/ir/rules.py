@@ -135,14 +135,14 @@ def _is_identity(content: Applied) -> bool:
     return not content.weights and content.op.source(*content.inputs) == Source("{0}")
 
 
-_KEEP_ZERO: Final = frozenset(
-    ("AvgPool", "DropPath", "Dropout", "Flatten", "MaxPool", "Mean", "Rearrange", "Roll", "Scale")
-    + ("Slice", "Split", "Subsample")
-)
-_KEEP_ZERO_FORMS: Final = frozenset(
-    ("relu", "relu6", "gelu", "gelu_tanh", "silu", "hard_swish", "tanh", "elu", "leaky_relu")
-    + ("squared_relu",)
-)
+_KEEP_ZERO: Final = frozenset({
+    "AvgPool", "DropPath", "Dropout", "Flatten", "MaxPool", "Mean", "Rearrange", "Roll", "Scale",
+    "Slice", "Split", "Subsample",
+})  # fmt: skip
+_KEEP_ZERO_FORMS: Final = frozenset({
+    "elu", "gelu", "gelu_tanh", "hard_swish", "leaky_relu", "relu", "relu6", "silu",
+    "squared_relu", "tanh",
+})  # fmt: skip
 
 
 def _keeps_zero(content: Applied) -> bool:
