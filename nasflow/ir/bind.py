@@ -372,6 +372,9 @@ class _Run:
                 raise SpaceError(f"cannot compute its attributes: {error}") from None
         types, ids = self.types, self.ids
         content = applied(step.operation, attributes, tuple([types[i] for i in inputs]))  # type: ignore[misc]
+        if content.idle:
+            self._alias(step, 0, inputs[0])
+            return
         self._add(step, Node(step.name, content, tuple([ids[i] for i in inputs]), step.weights))
 
     def _call(self, step: Compiled) -> None:

@@ -146,7 +146,7 @@ def find(name: str) -> type[Operation]:
 class Applied:
     """An operation at given input types: checked, typed and counted once, shared by all graphs."""
 
-    __slots__ = ("inputs", "key", "macs", "op", "outputs", "params", "rule", "weights")
+    __slots__ = ("idle", "inputs", "key", "macs", "op", "outputs", "params", "rule", "weights")
 
     op: Operation
     inputs: tuple[Type, ...]
@@ -155,6 +155,7 @@ class Applied:
     params: int
     macs: int
     key: tuple[Any, ...]
+    idle: bool  # gives its one input as it is: a pad by nothing, a sum of one value
     rule: Any  # see nasflow.ir.rules; made when first asked for
 
     def __init__(self, op: Operation, inputs: tuple[Type, ...]) -> None:
@@ -169,6 +170,7 @@ class Applied:
         self.params = sum(weight.numel for weight in self.weights if weight.trainable)
         self.macs = op.macs(*inputs)
         self.key = (type(op).__name__, op.attributes(), inputs)
+        self.idle = self.outputs == inputs and not self.weights and op.source(*inputs).forward == "{0}"
         self.rule = None
 
 

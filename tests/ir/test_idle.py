@@ -1,0 +1,34 @@
+"""Operations that change nothing at a point leave no node behind."""
+
+from __future__ import annotations
+
+from nasflow import ir
+
+
+def net() -> ir.Space:
+    x = ir.image(3, 8)
+    shift = ir.choice("shift", 0, 2)
+    y = ir.Roll((shift, shift), ("H", "W"))(ir.Pad((0, shift, 0, shift))(x))
+    y = ir.Add()(ir.Slice("H", 0, 8 + shift)(y), ir.Gated(y, shift > 0))
+    return ir.Space(ir.Activation("relu")(y), name="net")
+
+
+def test_a_shift_by_nothing_leaves_no_node() -> None:
+    graph = net().bind({"shift": 0})
+    assert [node.name for node in graph.nodes] == ["activation"]
+    assert graph.nodes[0].inputs == (0,)
+
+
+def test_a_shift_by_something_stays() -> None:
+    graph = net().bind({"shift": 2})
+    names = [node.name for node in graph.nodes]
+    assert names == ["pad", "roll", "add", "activation"]  # the slice keeps all of the map
+
+
+def test_a_block_of_nothing_is_its_input() -> None:
+    @ir.block
+    def nothing(x: ir.Value) -> ir.Value:
+        return ir.Pad((0, 0))(x)
+
+    graph = ir.Space(ir.Activation()(nothing(ir.image(3, 8))), name="net").bind({})
+    assert [node.name for node in graph.nodes] == ["activation"]
