@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from nasflow.errors import GraphError
 from nasflow.lower import expression as ex
@@ -33,13 +33,18 @@ class Part:
     form: Form
     values: list[Pair]
     parts: list[Part] = field(default_factory=list)
+    flag: Pair | None = None  # of an optional node: whether an instance has it
 
 
 def parts_of(family: Family, families: Sequence[Family]) -> list[Part]:
     """Return the part of each node of a class."""
     found = []
-    for form, slots, bound in zip(family.forms, family.slots, family.bound, strict=True):
-        found.append(_part(form, iter(zip(slots, bound, strict=True)), families))
+    for i, form in enumerate(family.forms):
+        pairs = iter(zip(family.slots[i], family.bound[i], strict=True))
+        flag = next(pairs) if i in family.optional else None
+        part = _part(form, pairs, families)
+        part.flag = flag
+        found.append(part)
     return found
 
 
@@ -67,6 +72,13 @@ class Constructor:
 
     def build(self, part: Part) -> ast.expr | None:
         """Return the module that a node keeps, or None where it keeps none."""
+        built = self._build(part)
+        if part.flag is None or built is None:
+            return built
+        nothing = ex.call(ex.dotted("nn.Identity"), [])
+        return ast.IfExp(self._value(part.flag), built, nothing)
+
+    def _build(self, part: Part) -> ast.expr | None:
         form = part.form
         if isinstance(form, LoopForm):
             return self._loop(form, part)
@@ -193,9 +205,19 @@ class Constructor:
         return ex.call(ex.dotted("nn.ModuleDict"), [ast.Dict(keys, values)])
 
 
+FIRST: Final = ("in_channels", "in_features", "out_channels", "out_features", "out", "width")
+"""Parameters that come first, in this order."""
+
+
 def signature_order(parameters: Sequence[Parameter]) -> list[int]:
     """Return the order in which a constructor lists its parameters: those with defaults last."""
-    return sorted(range(len(parameters)), key=lambda i: parameters[i].default is not MISSING)
+
+    def key(i: int) -> tuple[bool, int]:
+        parameter = parameters[i]
+        place = FIRST.index(parameter.name) if parameter.name in FIRST else len(FIRST)
+        return parameter.default is not MISSING, place
+
+    return sorted(range(len(parameters)), key=key)
 
 
 def _is_default(pair: Pair) -> bool:

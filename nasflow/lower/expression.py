@@ -72,8 +72,15 @@ def write(expression: ast.expr) -> str:
     return ast.unparse(expression)
 
 
+@lru_cache(maxsize=256)
+def defined(support: str) -> frozenset[str]:
+    """Return the names of the classes and functions that an operation's support defines."""
+    kinds = ast.ClassDef | ast.FunctionDef
+    return frozenset(node.name for node in ast.parse(support).body if isinstance(node, kinds))
+
+
 @lru_cache(maxsize=4096)
-def _parse(forward: str) -> ast.expr:
+def _parse(forward: str, support: str) -> ast.expr:
     """Return an operation's template as a tree whose placeholders are names."""
     text = ""
     places = set()
@@ -90,9 +97,12 @@ def _parse(forward: str) -> ast.expr:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError:
         raise GraphError(f"expected the source of an expression, got {forward!r}") from None
+    known = places | ROOTS | defined(support)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id not in places | ROOTS and not node.id[0].isupper():
-            raise GraphError(f"expected inputs, constants and torch in {forward!r}, got {node.id!r}")
+        if isinstance(node, ast.Name) and node.id not in known:
+            raise GraphError(
+                f"expected inputs, constants and torch in {forward!r}, got {node.id!r}"
+            )
         if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
             raise GraphError(f"expected public names in {forward!r}, got {node.attr!r}")
         if isinstance(node, ast.Lambda | ast.NamedExpr | ast.Await | ast.Yield):
@@ -111,8 +121,11 @@ def fill(
     inputs: Sequence[ast.expr],
     constants: Mapping[str, ast.expr] | None = None,
     own: ast.expr | None = None,
+    support: str = "",
 ) -> ast.expr:
     """Return an operation's source with its inputs, its constants and what it keeps put in.
+
+    The source may mention torch and what the operation's ``support`` defines, nothing else.
 
     >>> write(fill("{0} * {factor}", [dotted("x")], {"factor": literal(2)}))
     'x * 2'
@@ -121,7 +134,7 @@ def fill(
     table.update((f"_constant_{key}", value) for key, value in (constants or {}).items())
     if own is not None:
         table[_OWN] = own
-    filled = _fill(_parse(forward), table, inputs)
+    filled = _fill(_parse(forward, support), table, inputs)
     assert isinstance(filled, ast.expr)
     return filled
 

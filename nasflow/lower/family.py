@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from nasflow.errors import GraphError
@@ -30,6 +30,8 @@ from nasflow.lower.recurrence import recurrence
 
 DEEPEST: Final = 64
 """Levels of nesting; beyond it a graph is taken for a mistake."""
+LONGEST_EXPRESSION: Final = 3
+"""Operations of a block that is written in place of its class."""
 _UNNAMED: Final = frozenset({"true", "false", ""})
 
 
@@ -59,19 +61,22 @@ class Family:
     """Sub-graphs that are instances of one class.
 
     Attributes:
-        name: of the class.
+        name, label: of the class, and of the blocks it was made for.
         template: one of the graphs; all have its nodes and wiring.
         forms, slots, bound: for each node of the template its form, its slots in the template and
             where the value of each comes from.
         parameters: arguments of the constructor.
+        optional: nodes that some instances lack, and pass their input on.
     """
 
     name: str
+    label: str
     graphs: list[Graph]
     forms: list[Form]
     rows: list[list[list[Slot]]]  # graph, node, slot
     bound: list[list[Bound]] = field(default_factory=list)
     parameters: list[Parameter] = field(default_factory=list)
+    optional: set[int] = field(default_factory=set)
 
     @property
     def template(self) -> Graph:
@@ -87,22 +92,39 @@ class Family:
         """Find the parameters, and bind every slot to a literal or a parameter."""
         columns = _columns(self.rows)
         chosen = _Chosen(self.graphs)
-        flat = iter(
-            [
-                chosen.bind(column, slot, node.name)
-                for column, slot, node in zip(columns, *self._flat(), strict=True)
-            ]
-        )
+        pairs = zip(self.template.nodes, self.slots, strict=True)
+        named = [(slot, node.name) for node, slots in pairs for slot in slots]
+        flat = iter(chosen.bind(columns, named))
         self.bound = [[next(flat) for _ in slots] for slots in self.slots]
         self.parameters = chosen.parameters
 
-    def _flat(self) -> tuple[list[Slot], list[Any]]:
-        pairs = [
-            (slot, node)
-            for node, slots in zip(self.template.nodes, self.slots, strict=True)
-            for slot in slots
-        ]
-        return [slot for slot, _ in pairs], [node for _, node in pairs]
+    def absorb(self, other: Family) -> bool:
+        """Take over the instances of a class that lacks some nodes, if they are modules in a row.
+
+        Such nodes become optional: their first slot says whether an instance has them.
+        """
+        absent = _absent(self, other)
+        if not absent:
+            return False
+        for i in sorted(absent - self.optional):
+            name = self.template.nodes[i].name
+            for row in self.rows:
+                row[i] = [Slot(name, True, False), *row[i]]
+        self.optional |= absent
+        for graph, row in zip(other.graphs, other.rows, strict=True):
+            theirs = iter(row)
+            full = []
+            for i, slots in enumerate(self.slots):
+                if i in absent:
+                    flag = Slot(slots[0].hint, False, False)
+                    full.append([flag, *(replace(slot, value=MISSING) for slot in slots[1:])])
+                elif i in self.optional:
+                    full.append([Slot(slots[0].hint, True, False), *next(theirs)])
+                else:
+                    full.append(next(theirs))
+            self.graphs.append(graph)
+            self.rows.append(full)
+        return True
 
     def arguments(self, row: int) -> list[Slot]:
         """Return what the constructor is called with for an instance."""
@@ -112,6 +134,33 @@ class Family:
             value = tuple(value) if isinstance(value, Each) else value
             found.append(Slot(parameter.name, value, parameter.default))
         return found
+
+
+def _absent(family: Family, other: Family) -> set[int]:
+    """Return which nodes ``other`` lacks beside ``family``; none where they differ in more."""
+    theirs = list(zip(other.template.nodes, other.forms, strict=True))
+    same_ids = {i: i for i in range(len(family.template.inputs))}
+    if len(same_ids) != len(other.template.inputs) or other.optional:
+        return set()
+    ours, value, made, at = set(), len(same_ids), len(same_ids), 0
+    for i, (node, form) in enumerate(zip(family.template.nodes, family.forms, strict=True)):
+        inputs = tuple(same_ids[v] for v in node.inputs)
+        if at < len(theirs) and theirs[at][0].name == node.name:
+            partner = theirs[at][0]
+            if (partner.weights, partner.inputs, theirs[at][1]) != (node.weights, inputs, form):
+                return set()
+            for _ in node.content.outputs:
+                same_ids[value] = made
+                value, made = value + 1, made + 1
+            at += 1
+        elif is_module(form) and len(node.inputs) == 1 and form.outputs == 1:
+            ours.add(i)
+            same_ids[value] = inputs[0]
+            value += 1
+        else:
+            return set()
+    results = tuple(same_ids[v] for v in family.template.results)
+    return ours if at == len(theirs) and results == other.template.results else set()
 
 
 def _columns(rows: Sequence[Sequence[Sequence[Slot]]]) -> list[list[Any]]:
@@ -128,7 +177,9 @@ def _columns(rows: Sequence[Sequence[Sequence[Slot]]]) -> list[list[Any]]:
             if any(isinstance(value, Each) for value in columns[k]):
                 listed = True
                 columns[k] = [
-                    value if isinstance(value, Each) else Each([value] * slots[k].count)
+                    value
+                    if isinstance(value, Each) or value is MISSING
+                    else Each([value] * slots[k].count)
                     for value, slots in zip(columns[k], flat, strict=True)
                 ]
         if listed:
@@ -137,20 +188,34 @@ def _columns(rows: Sequence[Sequence[Sequence[Slot]]]) -> list[list[Any]]:
 
 
 class _Chosen:
-    """The parameters of a class, found one slot at a time."""
+    """The parameters of a class, found one kind of slot at a time, the most frequent first."""
 
     def __init__(self, graphs: Sequence[Graph]) -> None:
         self.graphs = graphs
         self.parameters: list[Parameter] = []
 
-    def bind(self, column: list[Any], slot: Slot, node: str) -> Bound:
+    def bind(self, columns: Sequence[list[Any]], slots: Sequence[tuple[Slot, str]]) -> list[Bound]:
+        """Bind each column; ``slots`` are the template's, with the names of their nodes."""
+        alike: dict[str, list[int]] = {}
+        for j, column in enumerate(columns):
+            alike.setdefault(repr(column), []).append(j)
+        bound = [Bound()] * len(columns)
+        partial = {key: any(v is MISSING for v in columns[js[0]]) for key, js in alike.items()}
+        for key in sorted(alike, key=lambda key: (partial[key], -len(alike[key]), alike[key][0])):
+            for j in alike[key]:
+                bound[j] = self._bind(columns[j], *slots[j])
+        return bound
+
+    def _bind(self, column: list[Any], slot: Slot, node: str) -> Bound:
         present = [value for value in column if value is not MISSING]
         if not present:
             return Bound(MISSING)
         if all(same(value, present[0]) for value in present):
             return Bound(present[0])
         for i, parameter in enumerate(self.parameters):
-            if all(v is MISSING or same(v, p) for v, p in zip(column, parameter.values, strict=True)):
+            if all(
+                v is MISSING or same(v, p) for v, p in zip(column, parameter.values, strict=True)
+            ):
                 if not same(parameter.default, slot.default):
                     parameter.default = MISSING
                 return Bound(parameter=i)
@@ -200,10 +265,13 @@ class Families:
         self._known: dict[int, tuple[int, int]] = {}  # id(graph) -> (family, row)
         self._taken: set[str] = set()
         self._operations: dict[int, tuple[OpForm, list[Slot]]] = {}
+        self._used: set[int] = set()
         self._collect_support(root)
         labels = _labels(root)
         for group in _groups(root, labels):
             self._add(group, labels[id(group[0])])
+        self._used.add(len(self.families) - 1)
+        self.written = [self.families[number] for number in sorted(self._used)]
 
     def _collect_support(self, root: Graph) -> None:
         for _, node, _ in root.walk():
@@ -211,9 +279,8 @@ class Families:
             text = node.content.op.support.strip()
             if text and text not in self.support:
                 self.support.append(text)
-                for statement in ast.parse(text).body:
-                    if isinstance(statement, ast.ClassDef | ast.FunctionDef):
-                        self._taken.add(statement.name)
+                self._taken |= ex.defined(text)
+        self.functions = frozenset(self._taken)
 
     def _add(self, graphs: Sequence[Graph], label: str) -> None:
         """Make the classes of sub-graphs of one name."""
@@ -225,14 +292,13 @@ class Families:
                 tuple((node.name, node.weights, node.inputs) for node in graph.nodes),
                 tuple(form for form, _ in described),
                 graph.results,
-                graph.input_names,
             )
             family = found.get(key)
             if family is None:
-                family = found[key] = Family("", [], [form for form, _ in described], [])
+                family = found[key] = Family("", label, [], [form for form, _ in described], [])
             family.graphs.append(graph)
             family.rows.append([slots for _, slots in described])
-        for family in found.values():
+        for family in _merged(list(found.values())):
             family.resolve()
             family.name = names.fresh(names.camel(label), self._taken)
             self._taken.add(family.name)
@@ -240,18 +306,26 @@ class Families:
                 self._known[id(graph)] = (len(self.families), row)
             self.families.append(family)
 
-    def describe(self, content: Applied | Graph) -> tuple[Form, list[Slot]]:
-        """Return the form of a node's content and the plain values in it."""
+    def describe(
+        self, content: Applied | Graph, as_module: bool = False
+    ) -> tuple[Form, list[Slot]]:
+        """Return the form of a node's content and the plain values in it.
+
+        A short block that keeps nothing is written in place unless it must be a module.
+        """
         if isinstance(content, Applied):
             known = self._operations.get(id(content))
             if known is None:
                 known = self._operations[id(content)] = operation_form(content)
             return known
+        if content.kind != REPEAT and not as_module and self._is_expression(content):
+            return self._unrolled(content, [self.describe(node.content) for node in content.nodes])
         if content.kind != REPEAT:
+            self._used.add(self._known[id(content)][0])
             number, row = self._known[id(content)]
             form = BlockForm(number, len(content.outputs))
             return form, self.families[number].arguments(row)
-        iterations = [self.describe(node.content) for node in content.nodes]
+        iterations = [self.describe(node.content, as_module=True) for node in content.nodes]
         found = recurrence(content)
         indices = [str(i) for i in range(len(content.nodes))]
         owned = all(node.weights == node.name for node in content.nodes)
@@ -260,14 +334,39 @@ class Families:
             return loop_form(iterations, found, len(content.results))
         if not owned:
             raise GraphError(f"{content.name}: iterations of a repeat cannot share weights")
+        return self._unrolled(content, iterations)
+
+    def _is_expression(self, graph: Graph) -> bool:
+        """Return whether a block is a few functions of its inputs, with nothing to keep."""
+        if len(graph.nodes) > LONGEST_EXPRESSION:
+            return False
+        contents = [node.content for node in graph.nodes]
+        return all(
+            isinstance(content, Applied) and not self.describe(content)[0].callee  # type: ignore[union-attr]
+            for content in contents
+        )
+
+    @staticmethod
+    def _unrolled(
+        content: Graph, parts: Sequence[tuple[Form, list[Slot]]]
+    ) -> tuple[Form, list[Slot]]:
         form = UnrolledForm(
             tuple(names.checked(node.name) for node in content.nodes),
-            tuple(form for form, _ in iterations),
+            tuple(form for form, _ in parts),
             tuple(node.inputs for node in content.nodes),
             content.results,
             len(content.inputs),
         )
-        return form, [slot for _, slots in iterations for slot in slots]
+        return form, [slot for _, slots in parts for slot in slots]
+
+
+def _merged(families: list[Family]) -> list[Family]:
+    """Return the classes, smaller ones absorbed by those that only have more nodes."""
+    kept: list[Family] = []
+    for family in sorted(families, key=lambda family: -len(family.forms)):
+        if not any(other.absorb(family) for other in kept):
+            kept.append(family)
+    return [family for family in families if family in kept]
 
 
 def _labels(root: Graph) -> dict[int, str]:

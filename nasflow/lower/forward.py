@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,10 +13,10 @@ from nasflow.ir.graph import Graph
 from nasflow.lower import expression as ex
 from nasflow.lower import names
 from nasflow.lower.constructor import Part
-from nasflow.lower.family import Parameter, to_tree
-from nasflow.lower.form import LoopForm, OpForm, Recurrence, UnrolledForm, is_module
+from nasflow.lower.family import Family, to_tree
+from nasflow.lower.form import BlockForm, LoopForm, OpForm, Recurrence, UnrolledForm, is_module
 
-LONGEST: Final = 72
+LONGEST: Final = 84
 DEEPEST: Final = 3
 HEAVY: Final = frozenset({"Conv1d", "Conv2d", "Conv3d", "Linear", "Matmul", "Attention"})
 LIGHT: Final = frozenset({"Add", "Multiply", "Scale"})
@@ -39,6 +40,8 @@ class Step:
     loop: Recurrence | None = None
     own: ast.expr | None = None
     width: int = 0
+    item: str = ""
+    carried: tuple[str, ...] = ()  # what a loop calls what it carries
     # set while statements are formed
     depth: int = 1
     length: int = 0
@@ -50,10 +53,18 @@ class Forward:
     """The body of one forward method."""
 
     def __init__(
-        self, graph: Graph, parts: Sequence[Part], parameters: Sequence[Parameter], is_root: bool
+        self,
+        family: Family,
+        parts: Sequence[Part],
+        families: Sequence[Family],
+        reserved: Collection[str] = (),
+        *,
+        is_root: bool = False,
     ) -> None:
-        self.graph = graph
-        self.parameters = parameters
+        self.reserved = reserved  # names of functions that the module defines
+        graph = self.graph = family.template
+        self.parameters = family.parameters
+        self.families = families
         self.is_root = is_root
         self.count = len(graph.inputs)
         self.steps: list[Step] = []
@@ -63,6 +74,8 @@ class Forward:
             own = ex.attribute_of(ex.name("self"), names.attribute(node.weights))
             taken = tuple(ids[value] for value in node.inputs)
             ids += self._add(node.name, part, taken, own, len(node.content.outputs))
+            if self.steps and isinstance(node.content, Graph):
+                self.steps[-1].carried = node.content.input_names
         self.results = tuple(ids[value] for value in graph.results)
         self.maker = {value: step for step in self.steps for value in step.outputs}
         self.statements = self._nest()
@@ -89,11 +102,21 @@ class Forward:
         step = Step(name, inputs, outputs, self._maker(part, own), "block")
         if isinstance(form, OpForm):
             step.kind = form.kind
-        elif isinstance(form, LoopForm) and not is_module(form):
-            step.loop, step.own = form.recurrence, own
-            step.width = form.runs[0].outputs
+        elif isinstance(form, LoopForm):
+            step.kind = "loop"
+            if not is_module(form):
+                step.loop, step.own = form.recurrence, own
+                step.width = form.runs[0].outputs
+                step.item = self._item(name, form)
         self.steps.append(step)
         return list(outputs)
+
+    def _item(self, name: str, form: LoopForm) -> str:
+        """Return what one of the modules of a loop is called."""
+        labels = {
+            self.families[run.family].label for run in form.runs if isinstance(run, BlockForm)
+        }
+        return labels.pop() if len(labels) == 1 else names.singular(name)
 
     def _maker(self, part: Part, own: ast.expr) -> Make:
         form = part.form
@@ -105,7 +128,7 @@ class Forward:
             if bound.parameter >= 0:
                 self.used.add(bound.parameter)
             constants[key] = to_tree(bound, self.parameters, inside=True)
-        return lambda inputs: ex.fill(form.forward, inputs, constants, own)
+        return lambda inputs: ex.fill(form.forward, inputs, constants, own, form.support)
 
     # -- statements ---------------------------------------------------------------------------------
 
@@ -119,6 +142,7 @@ class Forward:
             for value in step.inputs:
                 maker = self.maker.get(value)
                 if maker is None:
+                    step.length += len(self.graph.input_names[value])
                     step.leaves.append(value)
                     continue
                 if self._is_tensor(maker) or (uses[value] == 1 and self._fits(maker, step)):
@@ -129,6 +153,7 @@ class Forward:
                     step.heavy |= maker.heavy
                     step.leaves += maker.leaves
                 else:
+                    step.length += 1 if uses[value] == 1 else len(maker.name)
                     step.leaves.append(value)
         for value in self.results:
             maker = self.maker.get(value)
@@ -140,22 +165,26 @@ class Forward:
         step.heavy = step.kind in HEAVY
         step.depth = 0 if self._is_tensor(step) else 1
         if not step.loop:
-            step.length = len(ex.write(step.make([ex.name("x")] * len(step.inputs))))
+            step.length = len(ex.write(step.make([ex.name("")] * len(step.inputs))))
 
     @staticmethod
     def _is_tensor(step: Step) -> bool:
         return step.kind == "Parameter"
 
-    @staticmethod
-    def _fits(maker: Step, step: Step) -> bool:
-        if maker.loop or step.loop or len(maker.outputs) != 1 or maker.kind == "Concat":
+    def _fits(self, maker: Step, step: Step) -> bool:
+        """Return whether a step's only use reads well inside another step."""
+        if len(maker.outputs) != 1 or maker.kind in ("Concat", "loop") or step.kind == "loop":
+            return False
+        if self.is_root and maker.kind == "block" and step.kind not in LIGHT:
             return False
         if step.kind == "block" and (maker.kind == "block" or maker.depth > 1):
             return False
         if step.heavy and maker.heavy and step.kind in HEAVY:
             return False
         deep = maker.depth + (0 if step.kind in LIGHT else 1)
-        return deep <= DEEPEST and step.length + maker.length <= LONGEST
+        # A sum may take several lines, one for each of its terms.
+        room = LONGEST if step.kind not in LIGHT else 2 * LONGEST
+        return deep <= DEEPEST and step.length + maker.length + len(step.name) <= room
 
     def lines(self) -> Iterator[str]:
         """Yield the statements of the method, one on each line, unbroken."""
@@ -182,10 +211,8 @@ class Forward:
         if late:
             yield f"{', '.join(a for a, _ in late)} = {', '.join(b for _, b in late)}"
         taken = {*state, *naming.live(i)}
-        item = names.variable(names.singular(step.name), taken)
-        inputs = [
-            ex.name(state[k]) if kind == "state" else outer[k] for kind, k in loop.takes
-        ]
+        item = naming.variable(step.item, taken)
+        inputs = [ex.name(state[k]) if kind == "state" else outer[k] for kind, k in loop.takes]
         made = ex.write(ex.call(ex.name(item), inputs))
         yield f"for {item} in {ex.write(step.own)}:"
         whole = tuple(("output", k) for k in range(step.width))
@@ -213,7 +240,7 @@ class _Naming:
         graph = forward.graph
         taken: list[str] = []
         for name in graph.input_names:
-            taken.append(names.variable(name, taken))
+            taken.append(self.variable(name, taken))
         if not forward.is_root and len(taken) == 1:
             taken = ["x"]
         self.arguments = taken
@@ -225,6 +252,14 @@ class _Naming:
         for value in forward.results:
             for leaf in self._leaves(value):
                 self.last[leaf] = len(statements)
+
+    def variable(self, name: str, taken: Collection[str] = ()) -> str:
+        """Return a variable called so, that hides none of ``taken`` and no function."""
+        return names.variable(name, {*taken, *self.forward.reserved})
+
+    def fresh(self, name: str, taken: Collection[str]) -> str:
+        """Return a name that hides none of ``taken`` and no function."""
+        return names.fresh(name, {*taken, *self.forward.reserved})
 
     def _leaves(self, value: int) -> list[int]:
         if value in self.forward.inlined:
@@ -256,12 +291,29 @@ class _Naming:
 
     def _continued(self, i: int, step: Step) -> int | None:
         """Return the value whose variable the statement's result takes over, if any."""
-        leaves = list(dict.fromkeys(step.leaves))
+        leaves = set(step.leaves)
         dying = [v for v in leaves if self.last[v] == i and v not in self.fixed]
-        if not dying or (len(leaves) > 1 and step.kind not in LIGHT):
+        if step.kind in LIGHT:
+            direct = [v for v in step.inputs if v in dying and _is_unnamed(step)]
+            return direct[0] if direct else None
+        if len(leaves) != 1 or not dying or self._leaves_chain(step.outputs[0]):
             return None
-        first = min(dying)
-        return first if first < len(self.arguments) or step.kind in LIGHT or len(leaves) == 1 else None
+        return dying[0]
+
+    def _leaves_chain(self, value: int) -> bool:
+        """Return whether a value is better given its own name than that of what it was made from.
+
+        It is where a loop has a name for it, and among several inputs where it only goes into a
+        combination of values.
+        """
+        if self._wanted(value):
+            return True
+        users = [step for step in self.statements if value in step.leaves]
+        if len(self.arguments) == 1 or len(users) != 1:
+            return False
+        return len(set(users[0].leaves)) > 1 and not (
+            users[0].kind in LIGHT and _is_unnamed(users[0])
+        )
 
     def _goes_on(self, value: int) -> bool:
         """Return whether a later statement will take over the value's variable."""
@@ -271,24 +323,35 @@ class _Naming:
         step = self.statements[i]
         return len(step.outputs) == 1 and self._continued(i, step) == value
 
+    def _wanted(self, value: int) -> str:
+        """Return what a loop that carries the value on calls it."""
+        i = self.last.get(value, -1)
+        if not 0 <= i < len(self.statements):
+            return ""
+        step = self.statements[i]
+        if not step.loop or value not in step.inputs:
+            return ""
+        position = step.inputs.index(value)
+        return step.carried[position] if position in step.loop.start else ""
+
     def _fresh(self, i: int, step: Step, value: int) -> str:
         live = self.live(i)
-        role = self._role(value)
-        if role and role not in live:
-            return role
-        if self._goes_on(value) or step.kind in LIGHT or step.kind == "Concat":
+        for name in (self._wanted(value), self._role(value)):
+            if name and self.variable(name) not in live:
+                return self.variable(name)
+        if self._goes_on(value) or (_is_unnamed(step) and step.kind in (*LIGHT, "Concat")):
             for letter in LETTERS:
                 if letter not in live:
                     return letter
-            return names.fresh("x", live)
-        return names.variable(step.name if step.name[0].isalpha() else f"x{step.name}", live)
+            return self.fresh("x", live)
+        return self.variable(step.name if step.name[0].isalpha() else f"x{step.name}", live)
 
     def _part(self, i: int, step: Step, k: int) -> str:
         value = step.outputs[k]
         if value not in self.last:
             return "_"
         role = self._role(value)
-        self.names[value] = names.variable(role or f"{step.name}{k}", self.live(i))
+        self.names[value] = self.variable(role or f"{step.name}{k}", self.live(i))
         self.last.setdefault(value, i)
         return self.names[value]
 
@@ -307,18 +370,31 @@ class _Naming:
 
     def state(self, i: int, step: Step, before: list[int]) -> list[str]:
         """Return the variables that a loop carries; its results take their names."""
+        assert step.loop is not None
         chosen: list[str] = []
         live = self.live(i)
+        outer = {step.inputs[k] for kind, k in step.loop.takes if kind == "outer"}
+        kept = {self.names[v] for v in outer if v in self.names}
         for p, value in enumerate(before):
+            wanted = self.variable(step.carried[step.loop.start[p]])
             plain = value not in self.forward.inlined and before.count(value) == 1
-            dies = self.last.get(value) == i and value not in self.fixed
-            outer = any(kind == "outer" and step.inputs[k] == value for kind, k in step.loop.takes)  # type: ignore[union-attr]
-            if plain and dies and not outer and self.names[value] not in chosen:
+            dies = self.last.get(value) == i and value not in self.fixed | outer
+            taken = {*live, *chosen, *kept, *(self.names.get(v, "") for v in before[p + 1 :])}
+            if (
+                plain
+                and dies
+                and self.names[value] in (wanted, *LETTERS)
+                and (self.names[value] not in taken)
+            ):
                 chosen.append(self.names[value])
             else:
-                free = (letter for letter in LETTERS if letter not in {*live, *chosen})
-                chosen.append(next(free, names.fresh(f"x{p}", {*live, *chosen})))
-        assert step.loop is not None
+                chosen.append(self.fresh(wanted, taken))
         for value, position in zip(step.outputs, step.loop.results, strict=True):
             self.names[value] = chosen[position]
         return chosen
+
+
+def _is_unnamed(step: Step) -> bool:
+    """Return whether a step has the name that its kind of operation gives by default."""
+    plain = re.sub(r"(?<!^)(?=[A-Z])", "_", step.kind).lower()
+    return re.sub(r"_\d+$", "", step.name) == plain

@@ -14,6 +14,9 @@ def wrap(text: str, indent: int, tail: str = "") -> list[str]:
     pad = " " * indent
     if indent + len(text) + len(tail) <= WIDTH:
         return [pad + text + tail]
+    value = _parenthesised(text)
+    if value is not None:
+        return [pad + value[0] + "(", *_operands(value[1], indent + 4), pad + ")" + tail]
     pair = _last_bracket(text)
     if pair is None:
         return [pad + text + tail]
@@ -30,6 +33,41 @@ def wrap(text: str, indent: int, tail: str = "") -> list[str]:
         for part in parts:
             body += wrap(part, indent + 4, ",")
     return [head, *body, foot]
+
+
+_OPERATORS: Final = (" + ", " - ", " * ", " @ ", " if ", " else ")
+
+
+def _parenthesised(text: str) -> tuple[str, str] | None:
+    """Return (what stands before it, the value) of a statement whose value is no single call."""
+    for lead in ("return ", "= "):
+        at = len(lead) if text.startswith(lead) else text.find(f" {lead}") + len(lead) + 1
+        if (text.startswith(lead) or f" {lead}" in text) and "(" not in text[:at]:
+            value = text[at:]
+            if any(len(_split_word(value, mark)) > 1 for mark in _OPERATORS):
+                return text[:at], value
+    return None
+
+
+def _operands(text: str, indent: int) -> list[str]:
+    """Break an expression before its outermost operators unless it fits on a line."""
+    if indent + len(text) <= WIDTH:
+        return [" " * indent + text]
+    for marks in ((" if ", " else "), (" + ", " - "), (" * ", " @ ")):
+        cuts = sorted(
+            (i, mark)
+            for mark in marks
+            for i, depth in _scan(text)
+            if depth == 0 and text.startswith(mark, i)
+        )
+        if not cuts:
+            continue
+        edges = [i for i, _ in cuts] + [len(text)]
+        lines = wrap(text[: edges[0]], indent)
+        for a, b in zip(edges, edges[1:], strict=False):
+            lines += wrap(text[a:b].strip(), indent)
+        return lines
+    return wrap(text, indent)
 
 
 def _must_explode(inner: str, parts: list[str]) -> bool:

@@ -6,16 +6,19 @@ import hashlib
 import linecache
 import sys
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from nasflow.errors import GraphError
 from nasflow.ir.graph import Graph
 from nasflow.lower.initialise import initialise
-from nasflow.lower.source import _write
+from nasflow.lower.source import write
 from nasflow.lower.weights import state_dict_names
 
 MOST_KEPT: Final = 256
@@ -23,32 +26,59 @@ _kept: Final[OrderedDict[str, ModuleType]] = OrderedDict()
 _lock: Final = Lock()
 
 
-def to_torch(graph: Graph, seed: int | None = None, device: str = "cpu") -> nn.Module:
+class _Undrawn(TorchFunctionMode):
+    """Leave the weights of modules made inside as they lie in memory: they are drawn later."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in _DRAWS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+_DRAWS: Final = frozenset(
+    {nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_, Tensor.uniform_, Tensor.normal_}
+)
+
+
+def to_torch(
+    graph: Graph, seed: int | None = None, device: torch.device | str | None = None
+) -> nn.Module:
     """Return the network as an ordinary module, initialised as its operations declare.
 
     Its forward is the source that :func:`nasflow.lower.to_source` writes, so nothing interprets the
     graph while it runs. With a ``seed`` the weights are reproducible and the global random state is
-    left alone; without, they are drawn from it. On device ``meta`` nothing is allocated.
+    left alone; without, they are drawn from it. ``device`` is PyTorch's default device; on ``meta``
+    nothing is allocated.
+
+    Raises:
+        GraphError: a name or value of the graph cannot stand in source, or an operation keeps
+            other tensors than it declares.
     """
-    source, name = _write(graph)
-    cls: type[nn.Module] = getattr(load(source), name)
-    with torch.device("meta"):
-        module = cls()
-    if device == "meta":
-        return module
-    if _declared(graph, module):
-        module = module.to_empty(device=device)
-    else:  # some constants are computed by the module itself
-        with torch.random.fork_rng(devices=[]), torch.device(device):
-            module = cls()
+    source, name = write(graph)
+    device = torch.get_default_device() if device is None else device
+    with torch.device(device), _Undrawn():
+        module: nn.Module = getattr(load(source), name)()
+    _check(graph, module)
     initialise(module, graph, seed)
     return module
 
 
-def _declared(graph: Graph, module: nn.Module) -> bool:
-    """Return whether the graph's weights are all the tensors that the module has."""
-    tensors = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
-    return tensors == {path for path, weight, _ in state_dict_names(graph) if weight.persistent}
+def _check(graph: Graph, module: nn.Module) -> None:
+    """Raise GraphError unless the module's stored tensors are those that the graph declares."""
+    stored = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    wanted = {key: shape for key, weight, shape in state_dict_names(graph) if weight.persistent}
+    if stored != wanted:
+        key = min(set(stored.items()) ^ set(wanted.items()))[0]
+        raise GraphError(
+            f"{key}: the operation declares {wanted.get(key, 'nothing')} but its module keeps "
+            f"{stored.get(key, 'nothing')}"
+        )
 
 
 def load(source: str) -> ModuleType:

@@ -48,9 +48,7 @@ def _follow(graph: Graph, start: Sequence[int], outer: set[int]) -> Recurrence |
     for i, node in enumerate(graph.nodes):
         if any(v not in state and v not in outer for v in node.inputs):
             return None
-        here = tuple(
-            ("state", state.index(v)) if v in state else ("outer", v) for v in node.inputs
-        )
+        here = tuple(("state", state.index(v)) if v in state else ("outer", v) for v in node.inputs)
         made = list(range(value, value + width))
         value += width
         following = sorted(v for v in needed_later[i] if v in state or v in made)
@@ -72,7 +70,9 @@ def _follow(graph: Graph, start: Sequence[int], outer: set[int]) -> Recurrence |
         takes, update = here, then
         state = [made[k] if kind == "output" else state[k] for kind, k in then]
     assert takes is not None and update is not None
-    if any(v not in state for v in graph.results) or (len(graph.nodes) > 1 and len(update) != len(start)):
+    if any(v not in state for v in graph.results) or (
+        len(graph.nodes) > 1 and len(update) != len(start)
+    ):
         return None
     results = tuple(state.index(v) for v in graph.results)
     return Recurrence(tuple(start), takes, update, results)

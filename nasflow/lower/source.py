@@ -16,6 +16,7 @@ from nasflow.lower.form import MISSING, Each, OpForm
 from nasflow.lower.forward import Forward
 from nasflow.lower.layout import wrap
 
+
 def to_source(graph: Graph) -> str:
     """Return the network as the text of a standalone module, importing only torch.
 
@@ -25,19 +26,15 @@ def to_source(graph: Graph) -> str:
     Raises:
         GraphError: a name or a value of the graph cannot stand in source.
     """
-    return _write(graph)[0]
+    return write(graph)[0]
 
 
-def root_class(graph: Graph) -> str:
-    """Return the name of the network's class in its written source."""
-    return _write(graph)[1]
-
-
-def _write(graph: Graph) -> tuple[str, str]:
+def write(graph: Graph) -> tuple[str, str]:
+    """Return the network's source and the name of its class."""
     found = Families(graph)
     classes = list(found.support)
-    for number, family in enumerate(found.families):
-        lines = _class(family, found.families, is_root=number == len(found.families) - 1)
+    for family in found.written:
+        lines = _class(family, found)
         classes.append("\n".join(lines))
     body = "\n\n\n".join(classes)
     header = "\n".join((_docstring(graph, found.families[-1].name), "", *_imports(body)))
@@ -75,10 +72,10 @@ def _axes(types: Sequence[Type]) -> str:
     )
 
 
-def _class(family: Family, families: Sequence[Family], is_root: bool) -> Iterator[str]:
-    graph = family.template
+def _class(family: Family, found: Families) -> Iterator[str]:
+    graph, families = family.template, found.families
     parts = parts_of(family, families)
-    forward = Forward(graph, parts, family.parameters, is_root)
+    forward = Forward(family, parts, families, found.functions, is_root=family is families[-1])
     body = list(forward.lines())
     constructor = Constructor(family, families)
     kept = list(_kept(family, graph, parts, constructor, forward.used))

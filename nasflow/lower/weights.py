@@ -19,7 +19,9 @@ def declared(graph: Graph, path: str = "") -> Iterator[list[tuple[str, Weight]]]
     Shared weights come once. Keys are those of the written module's state dict.
     """
     for node in graph.owners:
-        part = names.checked(node.weights) if graph.kind == REPEAT else names.attribute(node.weights)
+        part = (
+            names.checked(node.weights) if graph.kind == REPEAT else names.attribute(node.weights)
+        )
         here = f"{path}.{part}" if path else part
         if isinstance(node.content, Graph):
             yield from declared(node.content, here)
