@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from nasflow import ir
 
-
 Branch = Callable[[ir.Value, str], ir.Value]
 
 

@@ -32,7 +32,7 @@ def space(
     ratio = ir.choice("mlp_ratio", 2, 3, 4, ordered=True)
     depth = ir.integer("depth", *depths)
     layer_scale = ir.choice("layer_scale", False, True, searched=False, default=False)
-    positions = ir.choice("positions", "all", "patches", searched=False, default="all")
+    class_position = ir.choice("class_position", True, False, searched=False, default=True)
     width = head_count * head_width
 
     def encoder_block(x: ir.Value, i: int, n: ir.Operand) -> ir.Value:
@@ -45,7 +45,7 @@ def space(
     x = ir.image(channels, size)
     x = ir.Conv2d(width, patch, patch, padding=0, init="torch")(x, name="patch_embed")
     x = ir.Rearrange("c h w -> L=(h w) D=c")(x)
-    x = ir.switch(positions, all=position_all, patches=position_patches)(x, name="embed")
+    x = ir.when(class_position, embed_all, embed_patches)(x, name="embed")
     x = ir.repeat(encoder_block, depth)(x)
     x = ir.LayerNorm(EPS)(ir.Slice("L", 0, drop=True)(x, name="class_token"), name="norm")
     return ir.Space(dense(x, classes, "head"), name="vit")
@@ -61,13 +61,15 @@ def scaled(x: ir.Value, layer_scale: ir.Operand, name: str) -> ir.Value:
     return ir.when(layer_scale, scale, lambda x: x)(x, name=name)
 
 
-def position_all(x: ir.Value) -> ir.Value:
+@ir.block
+def embed_all(x: ir.Value) -> ir.Value:
     """Put the class token first, then add a position to every token."""
     x = ir.Concat("L")(class_token(x), x)
     return ir.Add()(x, position_table(x))
 
 
-def position_patches(x: ir.Value) -> ir.Value:
+@ir.block
+def embed_patches(x: ir.Value) -> ir.Value:
     """Add a position to every patch, then put the class token first."""
     x = ir.Add()(x, position_table(x))
     return ir.Concat("L")(class_token(x), x)
@@ -100,7 +102,7 @@ def _model(
     }
     source = "Dosovitskiy et al. (2021), table 1"
     if iii:
-        point.update(layer_scale=True, positions="patches")
+        point.update(layer_scale=True, class_position=False)
         source = "Touvron et al. (2022), DeiT III, table 1"
     elif heads < 12:
         source = "Touvron et al. (2021), DeiT, table 1"

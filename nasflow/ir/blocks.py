@@ -48,7 +48,7 @@ def attention(
 ) -> Value:
     """Let tokens attend to each other in ``heads`` of ``width`` features: (L, D) -> the same.
 
-    ``axes="n"`` is for (N, L, D): tokens in windows or frames, attended within each. ``bias`` is
+    ``axes="w"`` is for (W, L, D): tokens in windows or frames, attended within each. ``bias`` is
     added before the softmax. Vaswani et al. (2017), section 3.2.2.
     """
     qkv = dense(x, 3 * heads * width, "qkv", factors=(3, heads, width))  # type: ignore[operator]

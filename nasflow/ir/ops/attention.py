@@ -124,9 +124,9 @@ class RelativePositions(nn.Module):
 
 @operation
 class ShiftedWindowMask(Operation):
-    """Give a bias that separates what a cyclic shift brought together: -> (N, H, L, S), H = 1 head.
+    """Give a bias that separates what a cyclic shift brought together: -> (W, H, L, S), H = 1 head.
 
-    A map of ``height`` x ``width`` pixels, rolled by ``shift``, is cut into N windows of
+    A map of ``height`` x ``width`` pixels, rolled by ``shift``, is cut into W windows of
     ``side`` x ``side``; pairs of pixels that were not neighbours get -100.
     Liu et al. (2021), section 3.2 and released code.
     """
@@ -170,7 +170,7 @@ class ShiftedWindowMask(nn.Module):
                 f"shift, got side={side} shift={shift}"
             )
         count = (height // side) * (width // side)
-        return Type(("N", "H", "L", "S"), (count, 1, side**2, side**2), batched=False)
+        return Type(("W", "H", "L", "S"), (count, 1, side**2, side**2), batched=False)
 
     def source(self, *types: Type) -> Source:
         names = ("height", "width", "window", "shift")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Operand
-from nasflow.ir.operation import Operation, Source, operation
+from nasflow.ir.operation import Operation, Source, module, operation
 from nasflow.ir.types import Type
 
 __all__ = ["Gather", "NearestNeighbours"]
@@ -24,11 +24,19 @@ class NearestNeighbours(Operation):
     k: Operand
     dilation: Operand = 1
     support: ClassVar[str] = '''
-@torch.no_grad()
-def nearest_neighbours(x: Tensor, k: int, dilation: int = 1) -> Tensor:
-    """Return ids of every dilation-th of the tokens nearest in direction, (N, L, k)."""
-    x = F.normalize(x, dim=-1)
-    return (x @ x.transpose(-2, -1)).topk(k * dilation).indices[..., ::dilation]
+class NearestNeighbours(nn.Module):
+    """Find the ids of every dilation-th of the tokens nearest in direction, (N, L, k)."""
+
+    def __init__(self, k: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.k = k
+        self.dilation = dilation
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.normalize(x, dim=-1)
+        nearest = (x @ x.transpose(-2, -1)).topk(self.k * self.dilation).indices
+        return nearest[..., :: self.dilation]
 '''
 
     def infer(self, *types: Type) -> Type:
@@ -52,11 +60,7 @@ def nearest_neighbours(x: Tensor, k: int, dilation: int = 1) -> Tensor:
         return x.numel * x.shape[0]
 
     def source(self, *types: Type) -> Source:
-        constants = {"k": self.k}
-        if self.dilation == 1:
-            return Source("nearest_neighbours({0}, {k})", constants)  # type: ignore[arg-type]
-        constants["dilation"] = self.dilation
-        return Source("nearest_neighbours({0}, {k}, {dilation})", constants)  # type: ignore[arg-type]
+        return module("NearestNeighbours", ("k", self.k), dilation=(self.dilation, 1))  # type: ignore[arg-type]
 
     def window(self, *types: Type) -> None:
         return None
@@ -68,10 +72,12 @@ class Gather(Operation):
 
     arity: ClassVar[tuple[int, int]] = (2, 2)
     support: ClassVar[str] = '''
-def gather(x: Tensor, ids: Tensor) -> Tensor:
-    """Return the tokens of each sample that its ids name: (N, S, D), (N, L, K) -> (N, L, K, D)."""
-    first = torch.arange(len(x), device=x.device)[:, None, None] * x.shape[1]
-    return F.embedding(ids + first, x.flatten(0, 1))
+class Gather(nn.Module):
+    """Take the tokens of each sample that its ids name: (N, S, D), (N, L, K) to (N, L, K, D)."""
+
+    def forward(self, x: Tensor, ids: Tensor) -> Tensor:
+        first = torch.arange(len(x), device=x.device)[:, None, None] * x.shape[1]
+        return F.embedding(ids + first, x.flatten(0, 1))
 '''
 
     def infer(self, *types: Type) -> Type:
@@ -83,7 +89,7 @@ def gather(x: Tensor, ids: Tensor) -> Tensor:
         return Type((*ids.axes, x.axes[-1]), (*ids.shape, x.shape[-1]))
 
     def source(self, *types: Type) -> Source:
-        return Source("gather({0}, {1})")
+        return module("Gather")
 
     def window(self, *types: Type) -> None:
         return None
