@@ -126,6 +126,7 @@ def _command(line: Line) -> int:
     if "--cfg" in line.options:
         print(configuration.to_yaml(config), end="")
         return 0
+    configuration.require(config)
     return int(command.run(config))
 
 

@@ -121,18 +121,32 @@ def to_yaml(config: DictConfig) -> str:
 
 
 def plain(config: Any) -> Any:
-    """Return a node as plain dicts, lists and scalars; ConfigError for a value that is missing."""
+    """Return a node as plain dicts, lists and scalars; ConfigError for a broken interpolation."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
         return (
-            OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            if OmegaConf.is_config(config)
-            else config
+            OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
         )
     except OmegaConfBaseException as error:
         raise ConfigError(_first_line(error)) from error
+
+
+def require(config: DictConfig) -> None:
+    """Raise ConfigError where a field that must be given is not."""
+    from omegaconf import OmegaConf
+
+    missing = sorted(OmegaConf.missing_keys(config), key=lambda key: (len(key), key))
+    if missing:
+        raise ConfigError(f"{missing[0]} must be given: {missing[0]}=...")
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a field's value if it is a whole number from 0; raises ConfigError otherwise."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigError(f"{name}: expected a whole number from 0, got {value!r}")
+    return value
 
 
 def _folders(config_dir: str | None) -> list[Path]:

@@ -10,6 +10,7 @@ otherwise fresh ones), graph.json, a picture of each distinct block, model.onnx 
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> int:
     """Write the network to ``to=`` and print what was written."""
-    from nasflow.cli.configuration import plain
+    from nasflow.cli.configuration import plain, whole
 
     plan = plain(config)
     folder = Path(plan["to"]).expanduser()
     network = found(config)
-    write_export(network, folder, seed=plan["seed"], onnx=bool(plan["onnx"]))
+    write_export(network, folder, seed=whole("seed", plan["seed"]), onnx=bool(plan["onnx"]))
     kind = "trained" if network.weights else "untrained"
     print(
         f"{network.name}: {network.graph.params:,} parameters ({kind}), {network.graph.macs:,} MACs"
@@ -93,12 +94,7 @@ def _write_onnx(module: Any, inputs: Any, path: Path) -> None:
     )
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} for _ in inputs)
-    torch.onnx.export(
-        module.eval(),
-        examples,
-        path,
-        dynamo=True,
-        dynamic_shapes=shapes,
-        external_data=False,
-        verbose=False,
-    )
+    settings: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch warns of its own functions
+        torch.onnx.export(module.eval(), examples, path, dynamic_shapes=shapes, **settings)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nasflow.cli.configuration import whole
 from nasflow.cli.files import write
 from nasflow.cli.source import space_of
 
@@ -21,7 +22,7 @@ def run(config: DictConfig) -> int:
     """Write the page and print where it is."""
     folder = Path(str(config.run)).expanduser()
     to = folder / "report.html" if config.to is None else Path(str(config.to)).expanduser()
-    print(f"wrote {write_report(folder, to, int(config.best))}")
+    print(f"wrote {write_report(folder, to, whole('best', config.best))}")
     return 0
 
 

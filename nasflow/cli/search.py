@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from nasflow.search.results import Run
 
 
+def configure(command: str, overrides: Sequence[str], config_dir: str | None) -> DictConfig:
+    """Compose the configuration; whoever sets one of the budget's limits is free of the other's default."""
+    config = configuration.compose(command, overrides, config_dir)
+    limits = ("trials", "seconds")
+    named = [name for name in limits if any(f"budget.{name}=" in word for word in overrides)]
+    for name in limits if named else ():
+        if name not in named:
+            config.budget[name] = None
+    return config
+
+
 def run(config: DictConfig) -> int:
     """Run one search in its folder, and conclude it."""
     from nasflow.search import budget
@@ -40,16 +51,17 @@ def run(config: DictConfig) -> int:
     folder = Path(plan["out"])
     print(f"searching {_name(plan['space'])} with {_name(plan['strategy'])} in {folder}")
     space = fitted(plan["space"], plan["data"])
+    evaluator = kept_in(plan["evaluator"], folder)
 
     def go(observer: Observer) -> Run:
         return search(
             space=space,
             strategy=plan["strategy"],
-            evaluator=kept_in(plan["evaluator"], folder),
+            evaluator=evaluator,
             objective=plan["objective"],
             budget=plan["budget"],
             executor=plan["executor"],
-            seed=plan["seed"],
+            seed=configuration.whole("seed", plan["seed"]),
             out=folder,
             observer=observer,
         )
@@ -59,11 +71,12 @@ def run(config: DictConfig) -> int:
 
 def run_many(combinations: Sequence[Sequence[str]], config_dir: str | None) -> int:
     """Run a search for each combination of overrides, one after the other, each in a folder of its own."""
-    configs = [configuration.compose("search", words, config_dir) for words in combinations]
+    configs = [configure("search", words, config_dir) for words in combinations]
     base = configs[0].out or f"outputs/{_now()}-multirun"
     code = 0
     for number, (config, words) in enumerate(zip(configs, combinations, strict=True)):
         print(f"\n{number + 1} of {len(configs)}: {' '.join(words)}")
+        configuration.require(config)
         config.out = f"{base}/{number}"
         code = run(config)
         if code:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasflow.cli.configuration import compose, plain
+from nasflow.cli.configuration import compose, plain, whole
 from nasflow.cli.export import write_export
 from nasflow.cli.source import found
 from nasflow.errors import ConfigError, RunError
@@ -54,7 +54,9 @@ def run(config: DictConfig) -> int:
     size = f"{short(network.graph.params)} parameters, {short(network.graph.macs)} MACs"
     print(f"training {network.name} ({size}) on {trainer.data.name} in {folder}", flush=True)
     try:
-        measures = fit(network.graph, trainer, folder, seed=plan["seed"], report=_print)
+        measures = fit(
+            network.graph, trainer, folder, seed=whole("seed", plan["seed"]), report=_print
+        )
     except KeyboardInterrupt:
         raise RunError(f"interrupted; the same command goes on from {folder}") from None
     trained = dataclasses.replace(network, weights=folder / WEIGHTS, measures=measures)

@@ -24,6 +24,13 @@ def kept_in(evaluator: Any, folder: Path) -> Any:
     return inner
 
 
+def _keeps(evaluator: Any) -> bool:
+    """Tell whether some part of an evaluator keeps weights."""
+    return isinstance(evaluator, dict) and bool(
+        evaluator.get("keep") or any(_keeps(value) for value in evaluator.values())
+    )
+
+
 class Best:
     """Observe a search before `observer` does, and remove the weights of networks that are no longer among the best."""
 
@@ -42,8 +49,10 @@ class Best:
 
     def _begin(self, out: Path) -> None:
         self.folder = out / FOLDER
-        self.folder.mkdir(exist_ok=True)
-        for entry in results.load(out).ranked[:KEPT]:
+        run = results.load(out)
+        if _keeps(run.plan["evaluator"]):
+            self.folder.mkdir(exist_ok=True)
+        for entry in run.ranked[:KEPT]:
             self._add(entry.result.reward or 0.0, entry.n, entry.fingerprint)
 
     def _add(self, reward: float, n: int, fingerprint: str) -> None:
