@@ -23,11 +23,13 @@ def wrap(text: str, indent: int, tail: str = "") -> list[str]:
     start, end = pair
     inner = text[start + 1 : end]
     head, foot = pad + text[: start + 1], pad + text[end:] + tail
-    parts = _split(inner, ",")
+    # The commas of a comprehension are not between things of the bracket.
+    loop = len(_split_word(inner, " for ")) > 1
+    parts = [inner] if loop else _split(inner, ",")
     if len(inner) + indent + 4 <= WIDTH and len(parts) > 0 and not _must_explode(inner, parts):
         return [head, f"{pad}    {inner}", foot]
     body: list[str] = []
-    if len(parts) == 1 and not text[start] == "[":
+    if loop or (len(parts) == 1 and not text[start] == "["):
         body = _break_single(parts[0], indent + 4)
     else:
         for part in parts:
