@@ -7,7 +7,12 @@ import timm
 import torch
 
 import nasflow
-from tests.conformance.reference import assert_counts, assert_equal_outputs, counted_macs, parameters
+from tests.conformance.reference import (
+    assert_counts,
+    assert_equal_outputs,
+    counted_macs,
+    parameters,
+)
 
 TIMM = {
     "swin_t_224": "swin_tiny_patch4_window7_224",
@@ -36,7 +41,9 @@ def test_outputs() -> None:
 @pytest.mark.parametrize("size", [72, 96])
 def test_maps_that_windows_do_not_fill_are_padded(size: int) -> None:
     """A 72 pixel image gives maps of 18, 9, 5 (padded from 9) and 3: padding, odd merges, no shift."""
-    space = nasflow.space("swin", size=size, classes=10, widths=(32,), windows=(7,), depths=(2,) * 4)
+    space = nasflow.space(
+        "swin", size=size, classes=10, widths=(32,), windows=(7,), depths=(2,) * 4
+    )
     point = {"width": 32, "window": 7, "mlp_ratio": 4}
     graph = space.bind(point | {f"stage{i}/depth": 2 for i in range(1, 5)})
     reference = timm.models.SwinTransformer(

@@ -7,7 +7,12 @@ import timm
 import torch
 
 import nasflow
-from tests.conformance.reference import assert_counts, assert_equal_outputs, counted_macs, parameters
+from tests.conformance.reference import (
+    assert_counts,
+    assert_equal_outputs,
+    counted_macs,
+    parameters,
+)
 
 TIMM = {
     "deit_ti": "deit_tiny_patch16_224",
