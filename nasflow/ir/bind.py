@@ -48,6 +48,8 @@ class Compiled:
     constants: tuple[Scalar, ...] | None = None
     attributes: Evaluator | None = None
     index: Evaluator | None = None  # which value, branch, or how many iterations
+    slot: int = -1  # where that is simply a decision's value
+    names: tuple[str, ...] = ()  # of a switch's node, for each branch
     keys: dict[tuple[type, Scalar], int] = field(default_factory=dict)
     bodies: tuple[Block, ...] = ()
     operands: tuple[tuple[int, ...], ...] = ()  # for each body, the values it takes
@@ -150,10 +152,16 @@ class Compiler:
             compiled.attributes, compiled.operation = _Function(text(tuple(shape))), (axes, dtype)
             texts.append(repr((axes, dtype)))
         elif step.kind != "call":
-            compiled.index = _Function(text(operands(step)[0]))
+            (operand,) = operands(step)
+            compiled.index = _Function(text(operand))
+            if isinstance(operand, Decision):
+                compiled.slot = self.slots[id(operand)]
         if step.kind == "switch":
             compiled.keys = {(type(k), k): i for i, k in enumerate(step.payload[1])}
             texts.append(repr(step.payload[1]))
+            # A condition's branches go by its own name: `downsample`, not `downsample_true`.
+            plain = {"true": name, "false": f"{name}_else"}
+            compiled.names = tuple(plain.get(b.name) or f"{name}_{b.name}" for b in bodies)
         compiled.operands = tuple(
             inputs + tuple(ids[value.step.order, value.index] for value in body.captured)
             for body in step.bodies
@@ -228,8 +236,11 @@ class Binder:
     def bind(self, block: Block, types: tuple[Type, ...]) -> Bound:
         """Return the block's graph at these input types."""
         values = self.values
-        memo = self.lasting if len(block.slots) <= LASTING_SLOTS else self.passing
-        key = (id(block), types, tuple([values[slot] for slot in block.slots]))
+        memo = self.passing
+        key: tuple[Any, ...] = (block, types)
+        if len(block.slots) <= LASTING_SLOTS:
+            memo = self.lasting
+            key = (block, types, tuple([values[slot] for slot in block.slots]))
         found = memo.get(key)
         if found is None:
             found = memo[key] = self._run(block, types, block.name)
@@ -270,7 +281,7 @@ class _Run:
             first, arity = step.first, step.arity
             if needed[first] or (arity > 1 and any(needed[first : first + arity])):
                 self.at, self.inner = step.name, False
-                getattr(self, "_" + step.kind)(step)
+                RUN[step.kind](self, step)
         self.at = None
         results = [self.ids[value] for value in self.block.results]
         settings: dict[str, Any] = {"arguments": self.block.arguments}
@@ -313,17 +324,21 @@ class _Run:
         values, types = self.values, self.types
         return [gate is None or bool(gate(values, types)) for gate in step.gates]
 
-    def _index(self, step: Compiled) -> int:
+    def _choice(self, step: Compiled) -> Any:
+        if step.slot >= 0:
+            return self.values[step.slot]
         assert step.index is not None
-        index = step.index(self.values, self.types)
+        return step.index(self.values, self.types)
+
+    def _index(self, step: Compiled) -> int:
+        index = self._choice(step)
         limit = len(step.bodies) + 1 if step.kind == "repeat" else len(step.inputs)
         if type(index) is not int or not 0 <= index < limit:
             raise SpaceError(f"{step.name}: expected an index from 0 to {limit - 1}, got {index!r}")
         return index
 
     def _branch(self, step: Compiled) -> int:
-        assert step.index is not None
-        key = step.index(self.values, self.types)
+        key = self._choice(step)
         try:
             return step.keys[type(key), key]
         except KeyError:
@@ -334,13 +349,12 @@ class _Run:
 
     def _add(self, step: Compiled, node: Node) -> None:
         self.nodes.append(node)
-        self._number(step, node.content.outputs)
-
-    def _number(self, step: Compiled, outputs: Sequence[Type]) -> None:
-        for i, output in enumerate(outputs):
-            self.types[step.first + i] = output
-            self.ids[step.first + i] = self.next
+        value = step.first
+        for output in node.content.outputs:
+            self.types[value] = output
+            self.ids[value] = self.next
             self.next += 1
+            value += 1
 
     def _alias(self, step: Compiled, position: int, value: int) -> None:
         self.types[step.first + position] = self.types[value]
@@ -386,19 +400,17 @@ class _Run:
     def _switch(self, step: Compiled) -> None:
         chosen = self._branch(step)
         block = step.bodies[chosen]
-        # A condition's branches go by its own name: `downsample`, not `downsample_true`.
-        plain = {"true": step.name, "false": f"{step.name}_else"}
-        name = plain.get(block.name) or f"{step.name}_{block.name}"
-        self._enter(step, block, step.operands[chosen], name, keep=False)
+        self._enter(step, block, step.operands[chosen], step.names[chosen], keep=False)
 
     def _enter(
         self, step: Compiled, block: Block, operands: tuple[int, ...], name: str, *, keep: bool
     ) -> None:
         """Bind an inner block and add it; a branch of one node or none needs no sub-graph."""
         self.inner = True
-        graph, kept = self.binder.bind(block, tuple([self.types[i] for i in operands]))  # type: ignore[misc]
+        types = self.types
+        graph, kept = self.binder.bind(block, tuple([types[i] for i in operands]))  # type: ignore[misc]
         self.inner = False
-        values = [operands[i] for i in kept]
+        values = [operands[i] for i in kept] if len(kept) < len(operands) else operands
         if not graph.nodes:
             for position, result in enumerate(graph.results):
                 self._alias(step, position, values[result])
@@ -461,6 +473,16 @@ class _Run:
         values = (*step.inputs, *outer)
         used = tuple([self.ids[values[i]] for i in kept])
         self._add(step, Node(step.name, graph, used, step.weights))
+
+
+RUN: Final[dict[str, Callable[[_Run, Compiled], None]]] = {
+    "call": _Run._call,
+    "input": _Run._input,
+    "op": _Run._op,
+    "pick": _Run._pick,
+    "repeat": _Run._repeat,
+    "switch": _Run._switch,
+}
 
 
 def _single(graph: Graph) -> Node | None:

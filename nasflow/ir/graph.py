@@ -71,7 +71,7 @@ class Graph:
         for node in self.nodes:
             types.extend(node.content.outputs)
         self.types: tuple[Type, ...] = tuple(types)
-        self.outputs = tuple(types[i] for i in self.results)
+        self.outputs: tuple[Type, ...] = tuple([types[i] for i in self.results])
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.nodes)} nodes, {self.params:,} parameters>"
@@ -171,6 +171,13 @@ def prune(
 
     Values are renumbered; names stay.
     """
+    first = len(inputs)
+    used = set(results)
+    for node in nodes:
+        used.update(node.inputs)
+        first += len(node.content.outputs)
+    if len(used) == first:  # nothing to prune
+        return Graph(name, inputs, nodes, results, **settings), tuple(range(len(inputs)))
     first = len(inputs)
     starts = []
     for node in nodes:
