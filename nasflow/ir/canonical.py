@@ -302,7 +302,7 @@ def _walk(target: Form, graph: Graph, values: list[int], lookup: Lookup) -> list
         if sharing and node.weights in sharing:
             values.extend(_shared(target, content, node.weights, args, owners))
         elif content.__class__ is Applied:
-            made = content.rule or rule(content)  # type: ignore[union-attr]
+            made = content.rule or rule(content)
             kind = made.kind
             if kind == Kind.PLAIN and not zero and len(content.outputs) == 1:
                 values.append(target.add(Kind.PLAIN, made.label, args, made.own))
@@ -335,9 +335,9 @@ def _spread(
 
 def _shared_weights(graph: Graph) -> frozenset[str]:
     """Return the names under which several nodes share weights."""
-    names = [node.weights for node in graph.nodes]
-    if len(set(names)) == len(names):
+    if all(node.weights == node.name for node in graph.nodes):
         return frozenset()
+    names = [node.weights for node in graph.nodes]
     return frozenset(name for name in names if names.count(name) > 1)
 
 
@@ -388,6 +388,12 @@ def _enter(
 ) -> None:  # fmt: skip
     """Append a sub-graph: as a chain, entry by entry, or, if it is large, as one opaque entry."""
     shape = form(inner)
+    if shape.chain is not None and not zero:
+        entry = args[0]
+        for key, own in shape.chain:
+            entry = target.add(Kind.PLAIN, key, (entry,), own)
+        values.append(entry)
+        return
     first = len(values)
 
     def inside(result: int, axis: str) -> Condition:
@@ -395,11 +401,6 @@ def _enter(
 
     if zero:
         values.extend(_walk(target, inner, list(args), inside))
-    elif shape.chain is not None:
-        entry = args[0]
-        for key, own in shape.chain:
-            entry = target.add(Kind.PLAIN, key, (entry,), own)
-        values.append(entry)
     elif shape.size <= INLINED:
         values.extend(_replay(target, shape, args, inside))
     else:
@@ -456,36 +457,49 @@ def absorbed(graph: Graph, value: int, axis: str) -> Condition:
     Every use must lead, through operations that keep the permutation, to weights used only there,
     or to a result of the graph; those results are the condition.
     """
-    memo: dict[tuple[int, str], Condition] = graph.__dict__.setdefault("_absorbed", {})
+    memo: dict[tuple[int, str], Condition] | None = graph.__dict__.get("_absorbed")
+    if memo is None:
+        memo = graph.__dict__["_absorbed"] = {}
     found = memo.get((value, axis))
     if found is None:
-        found = memo[value, axis] = _all(_fates(graph, value, axis))
+        found = memo[value, axis] = _fate(graph, value, axis)
     return found
 
 
-def _fates(graph: Graph, value: int, axis: str) -> Any:
-    """Yield the condition of each use of a value."""
-    for position, result in enumerate(graph.results):
-        if result == value:
-            yield frozenset([(position, axis)])
-    sharing: frozenset[str] | None = None
-    first = len(graph.inputs)
-    for node in graph.nodes:
-        content = node.content
-        if value in node.inputs:
-            if sharing is None:
-                sharing = _shared_weights(graph)
-            if node.weights in sharing:
-                yield False
-            elif isinstance(content, Graph):
-                for position, taken in enumerate(node.inputs):
-                    if taken == value:
-                        inner = absorbed(content, position, axis)
-                        yield _through(inner, lambda i, a, at=first: absorbed(graph, at + i, a))
-            else:
-                onward = permuted(content, axis)
-                if onward is None:
-                    yield False
-                else:
-                    yield _all(absorbed(graph, first + i, a) for i, a in onward)
-        first += len(content.outputs)
+def _fate(graph: Graph, value: int, axis: str) -> Condition:
+    pairs = {(i, axis) for i, result in enumerate(graph.results) if result == value}
+    for content, position, first in _users(graph).get(value, ()):
+        if content is None:
+            return False
+        if isinstance(content, Graph):
+            inner = absorbed(content, position, axis)
+            onward = tuple(inner) if isinstance(inner, frozenset) else () if inner else None
+        else:
+            onward = permuted(content, axis)
+        if onward is None:
+            return False
+        for i, onward_axis in onward:
+            condition = absorbed(graph, first + i, onward_axis)
+            if condition is False:
+                return False
+            if condition is not True:
+                pairs |= condition
+    return frozenset(pairs) if pairs else True
+
+
+def _users(graph: Graph) -> dict[int, list[tuple[Any, int, int]]]:
+    """Return (content, which input, id of the first result) of each use of each value.
+
+    The content is None where the weights are used elsewhere too: those absorb nothing.
+    """
+    users: dict[int, list[tuple[Any, int, int]]] | None = graph.__dict__.get("_users")
+    if users is None:
+        users = graph.__dict__["_users"] = {}
+        sharing = _shared_weights(graph)
+        first = len(graph.inputs)
+        for node in graph.nodes:
+            content = None if sharing and node.weights in sharing else node.content
+            for position, value in enumerate(node.inputs):
+                users.setdefault(value, []).append((content, position, first))
+            first += len(node.content.outputs)
+    return users
