@@ -37,7 +37,7 @@ def space(
     final_norm = ir.choice("final_norm", False, True, searched=False, default=True)
     encoder_depth = ir.integer("encoder_depth", *depths)
     decoder_depth = ir.integer("decoder_depth", *depths)
-    layer = _Layer(heads, ratio * width, norm, dropout)
+    layer = Layer(heads, ratio * width, norm, dropout)
 
     read, write = ir.ids(source, "source"), ir.ids(target, "target")
     tables = [
@@ -48,10 +48,10 @@ def space(
         ir.pick(ir.where(tied, 0, i), tables[: i + 1]) for i in range(3)
     )
     x = embed(read, input_table, dropout)
-    memory = ir.repeat(layer.encoder, encoder_depth, name="encoder")(x)
+    memory = ir.repeat(lambda x: encoder_layer(x, layer), encoder_depth, name="encoder")(x)
     memory = ir.when(final_norm, ir.LayerNorm(), same)(memory, name="encoder_norm")
     x = embed(write, output_table, dropout)
-    x = ir.repeat(lambda x: layer.decoder(x, memory), decoder_depth, name="decoder")(x)
+    x = ir.repeat(lambda x: decoder_layer(x, memory, layer), decoder_depth, name="decoder")(x)
     x = ir.when(final_norm, ir.LayerNorm(), same)(x, name="decoder_norm")
     return ir.Space(ir.Matmul(transpose=True)(x, logit_table, name="logits"), name="transformer")
 
@@ -91,32 +91,42 @@ def feed_forward(x: ir.Value, hidden: ir.Operand) -> ir.Value:
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """A layer of the encoder and one of the decoder; ``norm`` is where the layer norms stand."""
+class Layer:
+    """What the layers of encoder and decoder have in common; ``norm``: after or before."""
 
     heads: ir.Operand
     hidden: ir.Operand
     norm: ir.Decision
     dropout: float
 
-    def encoder(self, x: ir.Value) -> ir.Value:
-        x = self._add(x, "self_attention", lambda x, name: self._attend(x, x, name))
-        return self._add(x, "feed_forward", lambda x, name: feed_forward(x, self.hidden, name=name))
+    def attention(self, x: ir.Value, name: str, memory: ir.Value | None = None) -> ir.Value:
+        """Add attention to ``memory``, or without it to ``x`` itself."""
 
-    def decoder(self, x: ir.Value, memory: ir.Value) -> ir.Value:
-        x = self._add(x, "self_attention", lambda x, name: self._attend(x, x, name, causal=True))
-        x = self._add(x, "cross_attention", lambda x, name: self._attend(x, memory, name))
-        return self._add(x, "feed_forward", lambda x, name: feed_forward(x, self.hidden, name=name))
+        def attend(x: ir.Value, name: str) -> ir.Value:
+            causal = name == "masked_attention"
+            return multi_head_attention(x, memory or x, self.heads, causal, name=name)
 
-    def _attend(self, x: ir.Value, memory: ir.Value, name: str, causal: bool = False) -> ir.Value:
-        return multi_head_attention(x, memory, self.heads, causal, name=name)
+        return self._add(x, name, attend)
+
+    def feed_forward(self, x: ir.Value) -> ir.Value:
+        return self._add(x, "mlp", lambda x, name: feed_forward(x, self.hidden, name=name))
 
     def _add(self, x: ir.Value, name: str, branch: Branch) -> ir.Value:
         """Add a branch to its input, with the layer norm before the branch or after the sum."""
-        norm = f"{name}_norm"
-        y = ir.when(self.norm == "before", ir.LayerNorm(), same)(x, name=norm)
-        x = ir.Add()(x, ir.Dropout(self.dropout)(branch(y, name)))
-        return ir.when(self.norm == "after", ir.LayerNorm(), same)(x, name=norm)
+        y = ir.when(self.norm == "before", ir.LayerNorm(), same)(x, name=f"{name}_pre_norm")
+        x = ir.Add()(x, ir.Dropout(self.dropout)(branch(y, name), name=f"{name}_dropout"))
+        return ir.when(self.norm == "after", ir.LayerNorm(), same)(x, name=f"{name}_norm")
+
+
+@ir.block
+def encoder_layer(x: ir.Value, layer: Layer) -> ir.Value:
+    return layer.feed_forward(layer.attention(x, "attention"))
+
+
+@ir.block
+def decoder_layer(x: ir.Value, memory: ir.Value, layer: Layer) -> ir.Value:
+    x = layer.attention(x, "masked_attention")
+    return layer.feed_forward(layer.attention(x, "cross_attention", memory))
 
 
 def _model(width: int, heads: int) -> ir.Model:

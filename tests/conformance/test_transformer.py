@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tests.conformance.reference import assert_counts, copy_weights, perturb, re
 
 # Vaswani et al. (2017), table 3, prints 65 million. 44,140,544 are torch.nn.Transformer's at its
 # defaults (the base model), the rest one table of 37,000 tokens.
+NORM = re.compile("(_pre)?_norm$")
 PARAMS, MACS = 44_140_544 + 37_000 * 512, 8_363_966_464
 
 
@@ -72,15 +74,14 @@ def theirs(name: str) -> str:
         return f"transformer.{part.removesuffix('_norm')}.norm.{kind}"
     layer, _, module = rest.partition(".")
     prefix = f"transformer.{part}.layers.{layer}"
-    norms = ("self_attention_norm", "cross_attention_norm", "feed_forward_norm")
-    order = norms if part == "decoder" else norms[::2]
-    for i, norm in enumerate(order, start=1):
-        if module.startswith(norm):
-            return f"{prefix}.norm{i}.{kind}"
     owner, _, member = module.partition(".")
-    if owner == "feed_forward":
+    if owner.endswith("_norm"):
+        owners = ["masked_attention", "cross_attention", "mlp"]
+        order = owners if part == "decoder" else ["attention", "mlp"]
+        return f"{prefix}.norm{1 + order.index(NORM.sub('', owner))}.{kind}"
+    if owner == "mlp":
         return f"{prefix}.linear{1 if member == 'inner' else 2}.{kind}"
-    attention = f"{prefix}.{'self_attn' if owner == 'self_attention' else 'multihead_attn'}"
+    attention = f"{prefix}.{'multihead_attn' if owner == 'cross_attention' else 'self_attn'}"
     if member == "out":
         return f"{attention}.out_proj.{kind}"
     return f"{attention}.in_proj_{kind}.{member[0]}"
