@@ -124,13 +124,17 @@ COMBINE: dict[str, Callable[[ir.Value, ir.Value], ir.Value]] = {
 
 
 class Recipe:
-    """The decisions of one kind of cell; every cell of that kind shares them."""
+    """The decisions of one kind of cell; every cell of that kind shares them.
 
-    def __init__(self, kind: str, blocks: int) -> None:
+    States are numbered 0 for the newest of the cell's inputs, h_i, then older ones, then the blocks.
+    """
+
+    def __init__(self, kind: str, blocks: int, inputs: int) -> None:
+        self.inputs = inputs
         self.left, self.right, self.left_op, self.right_op, self.combine = [], [], [], [], []
         for block in range(blocks):
             with ir.scope(kind, f"block{block}"):
-                states = range(block + 2)
+                states = range(inputs + block)
                 self.left.append(ir.choice("left", *states))
                 self.right.append(ir.choice("right", *states))
                 self.left_op.append(ir.choice("left_op", *OPERATIONS))
@@ -140,13 +144,13 @@ class Recipe:
             # NASNet-A's drawn cells also concatenate some states that are used.
             self.keep = [
                 ir.choice(f"keep{state}", "unused", "always", searched=False)
-                for state in range(blocks + 2)
+                for state in range(inputs + blocks)
             ]
 
     def gate(self, state: int) -> ir.Operand:
         """Whether a hidden state is part of the cell's result: nobody uses it, or kept anyway."""
         gate: ir.Operand = True  # the last block's state, which no block can use
-        for block in range(max(0, state - 1), len(self.left)):
+        for block in range(max(0, state - self.inputs + 1), len(self.left)):
             unused = (self.left[block] != state) & (self.right[block] != state)
             gate = unused if gate is True else gate & unused
         return gate if gate is True else gate | (self.keep[state] == "always")
@@ -175,9 +179,9 @@ def _hidden_states(
             ("left", recipe.left[block], recipe.left_op[block]),
             ("right", recipe.right[block], recipe.right_op[block]),
         ):
-            picked = ir.pick(index, states[: block + 2])
+            picked = ir.pick(index, states[: recipe.inputs + block])
             # Stride applies to the cell's inputs only, never to states made inside the cell.
-            step = ir.where(index < 2, stride, 1) if stride > 1 else 1
+            step = ir.where(index < recipe.inputs, stride, 1) if stride > 1 else 1
             name = f"block{block}_{side}"
             y = ir.switch(op, operations(out, step))(picked, name=name)
             if drop is not None:
@@ -212,6 +216,25 @@ def cell(
     return ir.Concat()(*results, name="concat")
 
 
+@ir.block
+def cell_b(
+    oldest: ir.Value,
+    older: ir.Value,
+    previous: ir.Value,
+    current: ir.Value,
+    recipe: Recipe,
+    filters: ir.Operand,
+    stride: int = 1,
+    drop: ir.Operand = None,
+) -> tuple[ir.Value, ...]:
+    """NASNet-B's kind of cell: four states in, the four blocks out, none concatenated (appendix B)."""
+    states = [conv(current, filters, name="squeeze")]
+    for number, state in enumerate((previous, older, oldest)):
+        with ir.scope(f"input{number + 1}"):
+            states.append(_fit(state, current, filters))
+    return tuple(_hidden_states(recipe, states, filters, stride, drop)[4:])
+
+
 # -- the skeletons (figure 2, appendix A.3) ---------------------------------------------------------
 
 
@@ -225,12 +248,19 @@ def auxiliary_head(x: ir.Value, classes: int) -> ir.Value:
     return ir.Linear(classes)(ir.Flatten()(x), name="classifier")
 
 
+State = tuple[ir.Value, ...]
+"""What the next cell takes, oldest first."""
+
+
 class Skeleton:
     """How cells are stacked: sizes, rates, and which cell halves the resolution."""
 
-    def __init__(self, blocks: int, repeats: int, filters: int, drop_path: float) -> None:
-        self.normal = Recipe("normal", blocks)
-        self.reduction = Recipe("reduction", blocks)
+    def __init__(
+        self, blocks: int, inputs: int, repeats: int, filters: int, drop_path: float
+    ) -> None:
+        self.normal = Recipe("normal", blocks, inputs)
+        self.reduction = Recipe("reduction", blocks, inputs)
+        self.inputs = inputs
         self.repeats = ir.integer("repeats", 1, 8, searched=False, default=repeats)
         self.filters = ir.integer("filters", 4, 256, searched=False, default=filters)
         # Two of the paper's ImageNet networks have no reduction cell: their normal cell, strided,
@@ -240,50 +270,64 @@ class Skeleton:
         self.skip = ir.choice("skip_reduction_input", False, True, searched=False)
         self.drop = drop_path / (3 * self.repeats) if drop_path else None
 
-    def reduce(
-        self, previous: ir.Value, current: ir.Value, filters: ir.Operand, name: str, raw: bool = False
-    ) -> ir.Value:
-        """Halve the resolution by the reduction cell, or by the normal cell at stride 2."""
-        reduced: ir.Value = ir.switch(
-            self.downsample,
-            reduction=lambda h, x: cell(h, x, self.reduction, filters, 2, raw=raw),
-            normal=lambda h, x: cell(h, x, self.normal, filters, 2, raw=raw),
-        )(previous, current, name=name)
-        return reduced
+    def cell(
+        self, state: State, recipe: Recipe, filters: ir.Operand, stride: int = 1, **settings: object
+    ) -> State:
+        """Apply one cell; return what it makes."""
+        if self.inputs == 4:
+            settings.pop("raw", None)
+            return cell_b(*state, recipe, filters, stride, **settings)  # type: ignore[arg-type]
+        return (cell(*state, recipe, filters, stride, **settings),)  # type: ignore[arg-type]
 
-    def cifar_stem(self, image: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """A 3x3 convolution of three times the filters; the first cell sees it twice."""
+    def after(self, state: State, made: State) -> State:
+        """Return what the next cell takes: the newest states."""
+        return (*state, *made)[-self.inputs :]
+
+    def reduce(self, state: State, filters: ir.Operand, name: str, raw: bool = False) -> State:
+        """Halve the resolution by the reduction cell, or by the normal cell at stride 2."""
+        made = ir.switch(
+            self.downsample,
+            reduction=lambda *x: self.cell(x, self.reduction, filters, 2, raw=raw),
+            normal=lambda *x: self.cell(x, self.normal, filters, 2, raw=raw),
+        )(*state, name=name)
+        return self.after(state, made if isinstance(made, tuple) else (made,))
+
+    def skipped(self, before: State, after: State) -> State:
+        """Replace a reduction's input by what came before it, where that is to be skipped."""
+        if self.inputs == 4:
+            return after
+        return ir.pick(ir.where(self.skip, 1, 0), [after[0], before[0]]), after[1]
+
+    def cifar_stem(self, image: ir.Value) -> State:
+        """A 3x3 convolution of three times the filters; the first cell sees nothing older."""
         multiplier = ir.integer("stem_multiplier", 1, 3, searched=False, default=3)
         x = ir.Conv2d(multiplier * self.filters, 3, bias=False)(image, name="stem_conv")
-        x = _norm()(x, name="stem_norm")
-        drop = self.drop
-        return x, cell(x, x, self.normal, self.filters, drop=drop, raw=True, name="first")
+        state = (_norm()(x, name="stem_norm"),) * self.inputs
+        first = self.cell(state, self.normal, self.filters, drop=self.drop, raw=True, name="first")
+        return self.after(state, first)
 
-    def imagenet_stem(self, image: ir.Value) -> tuple[ir.Value, ir.Value]:
+    def imagenet_stem(self, image: ir.Value) -> State:
         """A strided 3x3 convolution, then cells of a quarter and half of the filters, strided."""
         filters = ir.integer("stem_filters", 8, 512, searched=False, default=32)
         x = ir.Conv2d(filters, 3, 2, padding=0, bias=False)(image, name="stem_conv")
-        x = _norm()(x, name="stem_norm")
-        first = self.reduce(x, x, self.filters // 4, "stem0", raw=True)
-        return first, self.reduce(x, first, self.filters // 2, "stem1")
+        state = (_norm()(x, name="stem_norm"),) * self.inputs
+        state = self.reduce(state, self.filters // 4, "stem0", raw=True)
+        return self.reduce(state, self.filters // 2, "stem1")
 
-    def stage(
-        self, number: int, done: ir.Operand, previous: ir.Value, current: ir.Value
-    ) -> tuple[ir.Value, ir.Value]:
+    def stage(self, number: int, done: ir.Operand, state: State) -> State:
         """Apply the normal cells of a stage, of which ``done`` are there already."""
         filters = self.filters * 2**number
 
-        def step(h: ir.Value, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-            return x, cell(h, x, self.normal, filters)
+        def step(*x: ir.Value) -> State:
+            return self.after(x, self.cell(x, self.normal, filters))
 
-        def dropping(h: ir.Value, x: ir.Value, i: int) -> tuple[ir.Value, ir.Value]:
+        def dropping(*x: ir.Value, i: int) -> State:
             # The rate grows with the cell's place in the network (section 3, ScheduledDropPath).
             rate = self.drop * (number * self.repeats + done + i + 1)
-            return x, cell(h, x, self.normal, filters, drop=rate)
+            return self.after(x, self.cell(x, self.normal, filters, drop=rate))
 
         body = step if self.drop is None else dropping
-        repeated = ir.repeat(body, self.repeats - done, name=f"stage{number}")
-        after: tuple[ir.Value, ir.Value] = repeated(previous, current)
+        after: State = ir.repeat(body, self.repeats - done, name=f"stage{number}")(*state)
         return after
 
 
@@ -293,6 +337,7 @@ def space(
     size: int = 32,
     channels: int = 3,
     blocks: int = 5,
+    inputs: int = 2,
     skeleton: str = "cifar",
     repeats: int = 2,
     filters: int = 32,
@@ -305,6 +350,7 @@ def space(
     Args:
         classes, size, channels: number of classes; side and channels of the images.
         blocks: blocks in a cell, B in the paper.
+        inputs: states a cell takes: 2, or 4 for NASNet-B, whose cells hand on all their blocks.
         skeleton: ``"cifar"``, or ``"imagenet"``: a stride-2 stem and two more strided cells.
         repeats, filters: what search holds N and F at; "6 @ 768" is N = 6 and F = 768 / 24.
         drop_path: rate of ScheduledDropPath at the last cell, for training.
@@ -314,24 +360,30 @@ def space(
     """
     if skeleton not in ("cifar", "imagenet"):
         raise ir.SpaceError(f"nasnet: expected skeleton cifar or imagenet, got {skeleton!r}")
-    plan = Skeleton(blocks, repeats, filters, drop_path)
+    if inputs not in (2, 4):
+        raise ir.SpaceError(f"nasnet: expected 2 or 4 inputs of a cell, got {inputs!r}")
+    plan = Skeleton(blocks, inputs, repeats, filters, drop_path)
     image = ir.image(channels, size)
-    previous, current = (plan.cifar_stem if skeleton == "cifar" else plan.imagenet_stem)(image)
+    state = (plan.cifar_stem if skeleton == "cifar" else plan.imagenet_stem)(image)
     done: ir.Operand = 1 if skeleton == "cifar" else 0
     side = None
     for number in range(3):
         if number:
-            reduced = plan.reduce(previous, current, plan.filters * 2**number, f"reduction{number}")
-            previous, current = ir.pick(ir.where(plan.skip, 1, 0), [current, previous]), reduced
+            reduced = plan.reduce(state, plan.filters * 2**number, f"reduction{number}")
+            state = plan.skipped(state, reduced)
             done = ir.where(plan.downsample == "normal", 1, 0)
-        previous, current = plan.stage(number, done, previous, current)
+        state = plan.stage(number, done, state)
         if number == 1 and auxiliary:
-            side = auxiliary_head(current, classes)
-    x = ir.Mean()(_relu(current))
+            side = auxiliary_head(_result(state), classes)
+    x = ir.Mean()(_relu(_result(state)))
     if dropout:
         x = ir.Dropout(dropout)(x)
     logits = ir.Linear(classes)(x, name="classifier")
     return ir.Space(logits if side is None else ir.Auxiliary()(logits, side), name="nasnet")
+
+
+def _result(state: State) -> ir.Value:
+    return state[-1] if len(state) == 2 else ir.Concat()(*state)
 
 
 # -- published cells (appendix A.4) and networks ------------------------------------------------------
@@ -340,8 +392,10 @@ Block = tuple[int, str, int, str]
 """Left state, its operation, right state, its operation; combined by addition."""
 
 
-def cell_point(kind: str, blocks: Sequence[Block], keep: Sequence[int] = ()) -> dict[str, object]:
-    """Return the decisions of a cell; state 0 is h_i, 1 is h_{i-1}, 2 the first block."""
+def cell_point(
+    kind: str, blocks: Sequence[Block], keep: Sequence[int] = (), combine: str = "add"
+) -> dict[str, object]:
+    """Return the decisions of a cell; state 0 is h_i, 1 is h_{i-1}, then the blocks."""
     point: dict[str, object] = {f"{kind}/keep{state}": "always" for state in keep}
     for number, (left, left_op, right, right_op) in enumerate(blocks):
         scope = f"{kind}/block{number}"
@@ -350,7 +404,7 @@ def cell_point(kind: str, blocks: Sequence[Block], keep: Sequence[int] = ()) -> 
             f"{scope}/right": right,
             f"{scope}/left_op": left_op,
             f"{scope}/right_op": right_op,
-            f"{scope}/combine": "add",
+            f"{scope}/combine": combine,
         }
     return point
 
@@ -381,6 +435,50 @@ NASNET_A = {**NASNET_A_NORMAL, **NASNET_A_REDUCTION}
 STRIDED = {**NASNET_A_NORMAL, "downsample": "normal"}
 
 
+# The drawn cells of NASNet-B and -C are in no public code. These were found by search: they meet
+# every printed figure, and nothing more is known of them.
+NASNET_B_NORMAL = cell_point(
+    "normal",
+    [
+        (3, "identity", 1, "sep_conv_3x3"),
+        (0, "sep_conv_5x5", 4, "identity"),
+        (3, "avg_pool_3x3", 3, "sep_conv_3x3"),
+        (0, "sep_conv_3x3", 4, "max_pool_3x3"),
+    ],
+    combine="concat",
+)
+NASNET_B_REDUCTION = cell_point(
+    "reduction",
+    [
+        (1, "avg_pool_3x3", 3, "max_pool_3x3"),
+        (2, "max_pool_3x3", 2, "identity"),
+        (5, "identity", 3, "avg_pool_3x3"),
+        (5, "avg_pool_3x3", 5, "sep_conv_7x7"),
+    ],
+    combine="concat",
+)
+NASNET_C = {
+    **cell_point(
+        "normal",
+        [
+            (1, "avg_pool_3x3", 1, "sep_conv_3x3"),
+            (1, "sep_conv_3x3", 1, "sep_conv_3x3"),
+            (0, "sep_conv_3x3", 1, "identity"),
+            (0, "identity", 0, "sep_conv_3x3"),
+        ],
+    ),
+    **cell_point(
+        "reduction",
+        [
+            (1, "sep_conv_5x5", 0, "sep_conv_5x5"),
+            (0, "identity", 0, "sep_conv_7x7"),
+            (3, "sep_conv_7x7", 0, "sep_conv_7x7"),
+            (3, "sep_conv_7x7", 2, "sep_conv_5x5"),
+        ],
+    ),
+}
+
+
 def _network(
     cells: Mapping[str, object],
     repeats: int,
@@ -389,10 +487,15 @@ def _network(
     size: int = 32,
     note: str = "",
     reconstructed: bool = False,
+    blocks: int = 5,
+    inputs: int = 2,
     **more: object,
 ) -> ir.Model:
-    imagenet = size > 32
-    settings = {"skeleton": "imagenet", "classes": 1000, "size": size} if imagenet else {}
+    settings: dict[str, object] = {}
+    if size > 32:
+        settings = {"skeleton": "imagenet", "classes": 1000, "size": size}
+    if blocks == 4:
+        settings |= {"blocks": blocks, "inputs": inputs}
     point = {**cells, "repeats": repeats, "filters": filters, **more}
     source = f"Zoph et al. (2018), {source}"
     return ir.Model(point, settings, source, reconstructed, note)
@@ -402,6 +505,10 @@ SKELETON_NOTE = (
     "the printed figures hold for normal cells only, strided where the resolution halves, as in the "
     "authors' PNASNet code; with reduction cells they are 9 to 12 % lower than what comes out. The "
     "paper's parameters include the moving statistics of batch norm"
+)
+
+CELL_NOTE = (
+    "the drawn cell is in no public code: this one was found by search and meets the printed figures"
 )
 
 MODELS = {
@@ -417,6 +524,17 @@ MODELS = {
         "six and the reduction cell, which concatenates unused states only, give the printed figure",
     ),
     "nasnet_a_4_1056_mobile": _network(NASNET_A, 4, 44, "table 3", 224),
+    "nasnet_b_4_1152_cifar": _network(
+        {**NASNET_B_NORMAL, **NASNET_B_REDUCTION},
+        4, 36, "table 1", note=CELL_NOTE, reconstructed=True, blocks=4, inputs=4,
+    ),
+    "nasnet_b_4_1536_mobile": _network(
+        {**NASNET_B_NORMAL, "downsample": "normal"},
+        4, 48, "table 3", 224, CELL_NOTE, reconstructed=True, blocks=4, inputs=4,
+    ),
+    "nasnet_c_4_640_cifar": _network(
+        NASNET_C, 4, 40, "table 1", note=CELL_NOTE, reconstructed=True, blocks=4
+    ),
     "nasnet_a_5_1538": _network(STRIDED, 5, 64, "table 2", 299, SKELETON_NOTE, reconstructed=True),
     "nasnet_a_7_1920": _network(STRIDED, 7, 80, "table 2", 299, SKELETON_NOTE, reconstructed=True),
     "nasnet_a_6_4032": _network(
