@@ -14,8 +14,9 @@ class Budget:
     """Bound a search by whichever comes first.
 
     `trials` counts finished evaluations, failed ones too; duplicates and refused candidates cost nothing.
-    `seconds` is the time of the run (pauses between a kill and a resume do not count). `target` is a reward that is good enough.
-    When time is up or the target is met nothing more is proposed, and what is in flight is finished and kept.
+    `seconds` is the time of the run (pauses between a kill and a resume do not count). `target` is a reward that is
+    good enough. When time is up or the target is met nothing more is proposed, and what is in flight is finished and
+    kept.
     `patience` is how many proposals in a row may bring nothing new (duplicates, over a limit) before the space counts
     as exhausted.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import inspect
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from nasflow.discovery import build, find
 from nasflow.errors import CandidateError, ConfigError, NasflowError
 
 if TYPE_CHECKING:
-    from nasflow.ir import Graph
+    from nasflow.ir import Graph, Point
 
 Report = Callable[[dict[str, float]], None]
 Evaluate = Callable[..., Mapping[str, float]]
@@ -31,9 +32,10 @@ GRACE = 5.0  # seconds, at most, that a candidate has to notice that its time is
 
 @dataclass(frozen=True)
 class Job:
-    """Name one evaluation: proposal `n`, the network, and the seed of its training."""
+    """Name one evaluation: proposal `n`, the point, its network, and the seed of its training."""
 
     n: int
+    point: Point
     graph: Graph
     seed: int
 
@@ -95,15 +97,21 @@ def construct(spec: Any) -> Any:
     return spec
 
 
+def takes_point(evaluate: Evaluate) -> bool:
+    """Tell whether an evaluator judges by the point too, as tables do: it then has a ``point`` keyword."""
+    return "point" in inspect.signature(evaluate).parameters
+
+
 def perform(
-    evaluate: Evaluate, graph: Graph, seed: int, *, report: Report | None = None,
+    evaluate: Evaluate, graph: Graph, point: Point, seed: int, *, report: Report | None = None,
     time_limit: float | None = None, memory: int | None = None, overdue: Callable[[], None] | None = None,
 ) -> Outcome:
     """Evaluate one graph; whatever goes wrong becomes an outcome."""
     begin = time.perf_counter()
     try:
         with _within(time_limit, overdue), _below(memory):
-            measures = plain(evaluate(graph, seed=seed, report=report))
+            extra = {"point": point} if takes_point(evaluate) else {}
+            measures = plain(evaluate(graph, seed=seed, report=report, **extra))
         return Outcome(measures, seconds=time.perf_counter() - begin)
     except TimeLimit:
         error, fatal = f"time limit of {time_limit:g} s", False
@@ -118,9 +126,17 @@ def perform(
     return Outcome(error=error, seconds=time.perf_counter() - begin, fatal=fatal)
 
 
-def run_remote(work: str, n: int, graph: str, seed: int, report: Report | None = None) -> str:
-    """Evaluate a graph given as JSON in a worker process; return the `Outcome` as JSON."""
-    order = _order(work)
+def parcel(job: Job) -> str:
+    """Return a job as the JSON that travels to a worker."""
+    return json.dumps(
+        {"n": job.n, "point": job.point, "graph": job.graph.to_json(), "seed": job.seed}, separators=(",", ":")
+    )
+
+
+def run_remote(work: str, job: str, report: Report | None = None) -> str:
+    """Evaluate a job given as JSON in a worker process; return the `Outcome` as JSON."""
+    order, sent = _order(work), json.loads(job)
+    n = sent["n"]
     stuck = Path(tempfile.gettempdir()) / f"nasflow-{order.run}-{n}.stuck"
     if stuck.exists():  # an earlier attempt could only be ended with its worker: another would be no better
         stuck.unlink(missing_ok=True)
@@ -133,12 +149,12 @@ def run_remote(work: str, n: int, graph: str, seed: int, report: Report | None =
 
     try:
         evaluate = _evaluator(work)
-        network = _graph_class().from_json(json.loads(graph))
+        network = _graph_class().from_json(sent["graph"])
     except Exception as problem:
         text = _line(problem) if isinstance(problem, NasflowError) else f"{type(problem).__name__}: {_line(problem)}"
         return json.dumps(asdict(Outcome(error=text, fatal=True)))
     outcome = perform(
-        evaluate, network, seed, report=report,
+        evaluate, network, thaw(sent["point"]) or {}, sent["seed"], report=report,
         time_limit=order.time_limit, memory=order.memory, overdue=overdue,
     )
     return json.dumps(asdict(outcome))
@@ -160,6 +176,15 @@ def plain(measures: Mapping[str, Any]) -> dict[str, float]:
 def finite(measures: Mapping[str, float]) -> dict[str, float]:
     """Leave out what JSON cannot hold."""
     return {name: value for name, value in measures.items() if math.isfinite(value)}
+
+
+def thaw(point: Mapping[str, Any] | None) -> Point | None:
+    """Return a point read from JSON with its tuples, which JSON turned into lists."""
+    return None if point is None else {name: _tuples(value) for name, value in point.items()}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 @functools.lru_cache(maxsize=2)

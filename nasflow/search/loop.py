@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nasflow.errors import NasflowError, PointError, RunError
 from nasflow.search.budget import Budget
 from nasflow.search.events import Asked, Ended, Failed, Finished, Observer, Refused
-from nasflow.search.job import Job, Outcome, finite
+from nasflow.search.job import Job, Outcome, finite, thaw
 from nasflow.search.ledger import Ledger, Record, write_atomically
 from nasflow.search.objective import Objective
 from nasflow.search.strategy import Result, Strategy
@@ -71,7 +71,7 @@ class Loop:
         """
         if self.reissue:
             n = self.reissue.popleft()
-            return self._job(n, self.space.bind(self.open[n]))
+            return self._job(n, self.open[n], self.space.bind(self.open[n]))
         while self._may_ask():
             point = self._call("ask", self.strategy.ask)
             if point is None:
@@ -182,7 +182,7 @@ class Loop:
             return None
         self._write({"t": "ask", "n": n, "point": point, "fp": fingerprint}, point)
         self.observer(Asked(n, point))
-        return self._job(n, graph)
+        return self._job(n, point, graph)
 
     def _bind(self, point: Point) -> tuple[Graph | None, str, str | None, dict[str, float]]:
         """Return the graph, its fingerprint, why it is refused (None where it is not), and its costs."""
@@ -199,10 +199,10 @@ class Loop:
         costs = self.objective.costs(graph.cost())
         return graph, graph.fingerprint, self.objective.refusal(costs), costs
 
-    def _job(self, n: int, graph: Graph) -> Job:
+    def _job(self, n: int, point: Point, graph: Graph) -> Job:
         # By fingerprint, so that a candidate's seed depends neither on the order of results nor on the workers.
         digest = hashlib.sha256(f"{self.seed}/{graph.fingerprint}".encode()).digest()
-        return Job(n, graph, int.from_bytes(digest[:4], "big") >> 1)
+        return Job(n, point, graph, int.from_bytes(digest[:4], "big") >> 1)
 
     def _judge(self, graph: Graph, outcome: Outcome) -> Result:
         if outcome.error is not None:
@@ -284,12 +284,3 @@ def read_result(record: Record) -> Result:
 def canonical(point: Mapping[str, Any] | None) -> str:
     """Return a text that is equal for equal points, whichever way they were stored."""
     return json.dumps(point, sort_keys=True)
-
-
-def thaw(point: Mapping[str, Any] | None) -> Point | None:
-    """Return a point read from JSON with its tuples, which JSON turned into lists."""
-    return None if point is None else {name: _tuples(value) for name, value in point.items()}
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

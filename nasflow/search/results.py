@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from nasflow.errors import RunError
 from nasflow.search import ledger, pareto
-from nasflow.search.loop import read_result, thaw
+from nasflow.search.job import thaw
+from nasflow.search.loop import read_result
 from nasflow.search.strategy import Result
 
 if TYPE_CHECKING:

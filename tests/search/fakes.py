@@ -178,6 +178,13 @@ class Killed(Table):
         return super().__call__(graph, seed=seed)
 
 
+class ByPoint:
+    """Judge by the first decision, which the network does not tell."""
+
+    def __call__(self, graph: Any, *, point: Point, seed: int, report: Any = None) -> dict[str, float]:
+        return {"accuracy": point["w0"]}
+
+
 class NoData:
     """Find that its data is missing, as soon as it is asked."""
 

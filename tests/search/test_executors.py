@@ -101,6 +101,27 @@ def test_a_candidate_that_always_takes_its_worker_along_is_recorded(
 
 
 @pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("name", ["actors", "tune"])
+def test_real_networks_travel_to_workers_and_come_to_the_same(tmp_path: Path, name: str) -> None:
+    parts: dict[str, Any] = {
+        "space": {"name": "nas_bench_201"}, "strategy": {"name": "random"}, "budget": {"trials": 6},
+        "evaluator": {"_target_": "nasflow.evaluate.Cost"}, "objective": {"measures": {"params": "min"}},
+    }
+    here = search(**parts, out=tmp_path / "here")
+    there = search(**parts, out=tmp_path / "there", executor={"name": name, "workers": 2})
+    assert evaluated(here) == evaluated(there)
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("name", ["inline", "actors"])
+def test_an_evaluator_that_judges_by_the_point_gets_it(setup: dict[str, Any], name: str) -> None:
+    setup["evaluator"] = {"_target_": f"{FAKES}.ByPoint"}
+    setup["budget"] = {"trials": 5}
+    run = search(**setup, executor={"name": name})
+    assert [e.result.reward for e in run.entries] == [float(e.point["w0"]) for e in run.entries]
+
+
+@pytest.mark.usefixtures("session")
 def test_failing_trials_are_recorded_and_the_search_goes_on(setup: dict[str, Any]) -> None:
     setup["space"] |= {"places": 1, "options": 7}
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from nasflow.errors import RunError
-from nasflow.search.executors.cluster import connected, graph_text
-from nasflow.search.job import Job, Outcome, Work, run_remote
+from nasflow.search.executors.cluster import connected
+from nasflow.search.job import Job, Outcome, Work, parcel, run_remote
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place, Run
@@ -24,9 +25,9 @@ Batch = list[Job]
 class Evaluating:
     """Evaluate batches in an actor's process."""
 
-    def evaluate(self, work: str, batch: list[tuple[int, str, int]]) -> list[str]:
-        """Return the outcomes, as JSON, of (proposal, graph, seed) triples."""
-        return [run_remote(work, n, graph, seed) for n, graph, seed in batch]
+    def evaluate(self, work: str, batch: list[str]) -> list[str]:
+        """Return the outcomes of jobs, all as JSON."""
+        return [run_remote(work, job) for job in batch]
 
 
 def bring_up(place: Place, work: Work) -> Run:
@@ -78,8 +79,7 @@ class Pool:
                 batch = self.again.popleft() if self.again else list(islice(iter(loop.next, None), self.size))
                 if not batch:
                     return
-                orders = [(job.n, graph_text(job.graph), job.seed) for job in batch]
-                reference = actor.evaluate.remote(self.work, orders)
+                reference = actor.evaluate.remote(self.work, [parcel(job) for job in batch])
                 queue.append(reference)
                 self.pending[reference] = (actor, batch)
 
@@ -87,7 +87,7 @@ class Pool:
         actor, batch = self.pending.pop(reference)
         queue = self.queues[actor]
         try:
-            outcomes = [Outcome(**_read(text)) for text in ray.get(reference)]
+            outcomes = [Outcome(**json.loads(text)) for text in ray.get(reference)]
         except RayTaskError as error:
             raise RunError(f"a Ray worker cannot evaluate: {str(error).strip().splitlines()[-1]}") from error
         except RayError:
@@ -112,10 +112,3 @@ class Pool:
                     loop.done(job, Outcome(error=f"its worker died {self.deaths[job.n]} times"))
                 else:
                     self.again.append([job])
-
-
-def _read(text: str) -> dict[str, Any]:
-    import json
-
-    data: dict[str, Any] = json.loads(text)
-    return data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import os
@@ -45,6 +44,18 @@ def connected(place: Place) -> Iterator[int]:
         yield workers(place)
     finally:
         ray.shutdown()
+
+
+def ahead(place: Place, workers: int) -> int:
+    """Return how many candidates may wait for a worker, so that none rests while the next one is made ready.
+
+    None with one worker, where each proposal must see the result before it; none where the cluster has room for more
+    workers than asked for, for Ray would begin with what waits at once.
+    """
+    import ray
+
+    cpus: float = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    return int(workers > 1 and cpus < (workers + 1) * place.cpus)
 
 
 def workers(place: Place) -> int:
@@ -155,8 +166,3 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def graph_text(graph: Any) -> str:
-    """Return a graph as the JSON that travels to workers."""
-    return json.dumps(graph.to_json(), separators=(",", ":"))

@@ -1,7 +1,7 @@
 """Train candidates as Ray Tune trials.
 
 Tune asks its search algorithm for trials and tells it of results, in one thread: ours passes both on to the loop,
-so that no step waits for another process, and nothing is proposed before there is a free worker.
+so that no step waits for another process.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ray.exceptions import RayActorError
 from ray.tune.search import Searcher
 
 from nasflow.errors import RunError
-from nasflow.search.executors.cluster import connected, environment, graph_text
-from nasflow.search.job import Job, Outcome, Work, construct, finite, run_remote
+from nasflow.search.executors.cluster import ahead, connected, environment
+from nasflow.search.job import Job, Outcome, Work, construct, finite, parcel, run_remote
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place, Run
@@ -38,13 +38,13 @@ SETTINGS = {
 
 
 class Parcel:
-    """Carry a graph's JSON in a trial's configuration without showing it in names and logs."""
+    """Carry JSON in a trial's configuration without showing it in names and logs."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def __repr__(self) -> str:
-        return "graph"
+        return "..."
 
 
 def bring_up(place: Place, work: Work) -> Run:
@@ -52,7 +52,7 @@ def bring_up(place: Place, work: Work) -> Run:
 
     def run(loop: Loop) -> None:
         with connected(place) as workers, _quiet(workers), _scratch() as folder:
-            feed = Feed(loop, place, work, workers)
+            feed = Feed(loop, place, work, workers + ahead(place, workers))
             if loop.over:
                 return
             try:
@@ -66,23 +66,26 @@ def bring_up(place: Place, work: Work) -> Run:
 class Feed(Searcher):
     """Hand the loop's candidates to Tune, and Tune's results to the loop."""
 
-    def __init__(self, loop: Loop, place: Place, work: Work, workers: int) -> None:
+    def __init__(self, loop: Loop, place: Place, work: Work, places: int) -> None:
         super().__init__()
-        self.loop, self.place, self.work, self.workers = loop, place, work.to_json(), workers
+        self.loop, self.place, self.work, self.places = loop, place, work.to_json(), places
         self.problem: BaseException | None = None
         self.jobs: dict[str, Job] = {}
         self.again: deque[Job] = deque()
         self.deaths: Counter[int] = Counter()
         self.trials: dict[str, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle nothing: Tune stores a copy it never reads, and the loop may hold locks."""
+        return {}
+
     def suggest(self, trial_id: str) -> Any:
-        """Return the next candidate; None while all workers are busy or a result must come first."""
-        if len(self.jobs) < self.workers:
+        """Return the next candidate; None while all places are taken or a result must come first."""
+        if len(self.jobs) < self.places:
             job = self.again.popleft() if self.again else self._guarded(self.loop.next)
             if job is not None:
                 self.jobs[trial_id] = job
-                graph = Parcel(graph_text(job.graph))
-                return {"work": Parcel(self.work), "n": job.n, "graph": graph, "seed": job.seed}
+                return {"n": job.n, "job": Parcel(parcel(job)), "work": Parcel(self.work)}
         return None if self.jobs or self.again else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -119,6 +122,10 @@ class Watch(tune.Callback):
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle nothing: as for Feed."""
+        return {}
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Remember a trial, to ask it later why it failed."""
         self.feed.trials[trial.trial_id] = trial
@@ -149,7 +156,7 @@ def _trial(config: dict[str, Any]) -> None:
     def report(measures: dict[str, float]) -> None:
         tune.report({"measures": finite(measures), **finite(measures)})
 
-    outcome = run_remote(config["work"].text, config["n"], config["graph"].text, config["seed"], report)
+    outcome = run_remote(config["work"].text, config["job"].text, report)
     tune.report({**finite(json.loads(outcome)["measures"]), "outcome": outcome})
 
 
