@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import Any, Final
 
@@ -16,9 +17,11 @@ from nasflow.ir.expression import (
     FUNCTIONS,
     Decision,
     Dimension,
+    Expression,
     Operand,
     Scalar,
     is_open,
+    leaves,
     to_python,
 )
 from nasflow.ir.graph import BLOCK, REPEAT, Graph, Node, prune
@@ -70,6 +73,7 @@ class Block:
     arguments: dict[str, Scalar]
     typed: bool  # whether sizes choose between its steps
     input_names: tuple[str, ...]
+    open_arguments: dict[str, Evaluator]  # decisions they mention need not be among the slots
 
 
 class Compiler:
@@ -99,7 +103,8 @@ class Compiler:
         formals = len(ids)
         names = _unique_names(body.steps)
         owners: dict[object, str] = {}
-        key: list[Any] = [body.name, formals, tuple(sorted(body.arguments.items(), key=str))]
+        plain = {k: v for k, v in body.arguments.items() if not isinstance(v, Expression)}
+        key: list[Any] = [body.name, formals, tuple(sorted(plain.items(), key=str))]
         steps = []
         for step, name in zip(body.steps, names, strict=True):
             first = len(ids)
@@ -118,7 +123,7 @@ class Compiler:
             typed = any(step.sizes and step.kind != "op" for step in steps)
             found = Block(
                 body.name, formals, tuple(steps), results, len(ids), tuple(sorted(mentioned)),
-                body.arguments, typed, body.input_names,
+                plain, typed, body.input_names, self._open_arguments(body),
             )  # fmt: skip
             self.blocks[tuple(key)] = found
         return found
@@ -172,6 +177,14 @@ class Compiler:
             tuple(map(id, bodies)), tuple(gate is None for _, gate in step.inputs), step.arity,
         )  # fmt: skip
         return compiled, part
+
+    def _open_arguments(self, body: Body) -> dict[str, Evaluator]:
+        """Return the block's settings that decisions decide; they only name things in source."""
+        found: dict[str, Evaluator] = {}
+        for name, value in body.arguments.items():
+            if isinstance(value, Expression) and all(id(d) in self.slots for d in leaves(value)):
+                found[name] = _Function(to_python(value, lambda d: f"v[{self.slots[id(d)]}]"))
+        return found
 
     def _leaf(
         self, leaf: Decision | Dimension, ids: dict[tuple[int, int], int], sizes: set[int]
@@ -285,6 +298,8 @@ class _Run:
         self.at = None
         results = [self.ids[value] for value in self.block.results]
         settings: dict[str, Any] = {"arguments": self.block.arguments}
+        if self.block.open_arguments:
+            settings["arguments"] = partial(_arguments, self.block, self.values)
         settings["input_names"] = self.block.input_names or tuple(self.input_names)
         return prune(name, self.inputs, self.nodes, results, kind=BLOCK, **settings)
 
@@ -483,6 +498,19 @@ RUN: Final[dict[str, Callable[[_Run, Compiled], None]]] = {
     "repeat": _Run._repeat,
     "switch": _Run._switch,
 }
+
+
+def _arguments(block: Block, values: Sequence[Scalar]) -> dict[str, Scalar]:
+    """Return the settings that a block was built with, at a point's values."""
+    found = dict(block.arguments)
+    for name, evaluate in block.open_arguments.items():
+        try:
+            value = evaluate(values, ())
+        except (ArithmeticError, LookupError, TypeError):  # a decision that is inactive here
+            continue
+        if isinstance(value, (bool, int, float, str)):
+            found[name] = value
+    return found
 
 
 def _single(graph: Graph) -> Node | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -47,7 +47,6 @@ class Graph:
         inputs, outputs: types of the values it takes and gives.
         nodes: in an order in which every value is made before it is used.
         results: ids of the values it gives.
-        arguments: plain settings of the function that built it, as names for written source.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Graph:
         nodes: Sequence[Node],
         results: Sequence[int],
         kind: str = BLOCK,
-        arguments: dict[str, Any] | None = None,
+        arguments: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
         input_names: Sequence[str] = (),
     ) -> None:
         self.name = name
@@ -65,7 +64,7 @@ class Graph:
         self.inputs = tuple(inputs)
         self.nodes = tuple(nodes)
         self.results = tuple(results)
-        self.arguments = arguments or {}
+        self._arguments = arguments
         self.input_names = tuple(input_names) or tuple(f"x{i}" for i in range(len(self.inputs)))
         types = list(self.inputs)
         for node in self.nodes:
@@ -75,6 +74,12 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.nodes)} nodes, {self.params:,} parameters>"
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """Settings of the function that built it, as names for written source."""
+        found = self._arguments
+        return found() if callable(found) else found or {}
 
     @cached_property
     def owners(self) -> tuple[Node, ...]:

@@ -105,7 +105,7 @@ class Body:
     captured: tuple[Value, ...]
     steps: tuple[Step, ...]
     outputs: tuple[Value, ...]
-    arguments: dict[str, Scalar]
+    arguments: dict[str, Operand]
     input_names: tuple[str, ...] = ()  # of formals, then captured values
 
 
@@ -363,7 +363,7 @@ def block(function: Callable[P, R]) -> Callable[P, R]:
         called = _called(signature, args, kwargs)
         body = _trace(name, run, values, called=called)
         body.name = function.__name__.strip("_")
-        body.arguments = _plain_arguments(signature, args, kwargs)
+        body.arguments = _settings(signature, args, kwargs)
         step = Step("call", label, _pairs(values, label), body, (body,), len(body.outputs))
         return record(step)
 
@@ -388,14 +388,23 @@ def _positional(signature: inspect.Signature, count: int) -> list[str]:
     return names + [""] * (count - len(names))
 
 
-def _plain_arguments(
+def _settings(
     signature: inspect.Signature, args: Sequence[Any], kwargs: dict[str, Any]
-) -> dict[str, Scalar]:
-    """Return the settings a block was called with that are plain values: names for its source."""
+) -> dict[str, Operand]:
+    """Return the settings a block was called with, as names for its source.
+
+    They are plain values, and expressions over decisions alone.
+    """
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
-    plain = (bool, int, float, str)
-    return {key: value for key, value in bound.arguments.items() if isinstance(value, plain)}
+    found: dict[str, Operand] = {}
+    for key, value in bound.arguments.items():
+        decided = isinstance(value, Expression) and all(
+            isinstance(leaf, Decision) for leaf in leaves(value)
+        )
+        if decided or isinstance(value, (bool, int, float, str)):
+            found[key] = value
+    return found
 
 
 def _keys_function(index: Operand, keys: Sequence[Scalar]) -> Callable[[Scalar], Expression | None]:

@@ -41,3 +41,10 @@ def test_a_condition_names_its_branches() -> None:
 
     assert net(3) == ["fit"]
     assert net(4) == ["fit_else"]
+
+
+def test_blocks_know_their_settings_even_where_decisions_decide_them() -> None:
+    width = ir.choice("width", 8, 16)
+    x = cell(ir.image(3, 8, name="a"), ir.image(3, 8, name="b"), 2 * width)
+    graph = ir.Space(x, name="net").bind({"width": 16})
+    assert graph.nodes[0].content.arguments == {"out": 32}
