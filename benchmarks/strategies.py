@@ -36,8 +36,13 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "evolution": {"name": "evolution"},
     "local_search": {"name": "local_search"},
     "rl": {"name": "rl"},
+    "rl batch 5": {"name": "rl", "batch": 5},
     "rl reinforce": {"name": "rl", "algorithm": "reinforce", "learning_rate": 0.0035, "batch": 5},
+    "tpe": {"name": "tpe"},
+    "nsga2": {"name": "nsga2"},
 }
+PEERS = {"optuna tpe": "TPESampler", "optuna nsga2": "NSGAIISampler"}
+SLOW = ("tpe", "nsga2", *PEERS)  # run for 300 evaluations only
 
 
 @dataclass
@@ -106,9 +111,6 @@ def optuna_peer(sampler: str, space: Any, rows: table.Table, seed: int, count: i
     return run
 
 
-PEERS = {"optuna tpe": "TPESampler", "optuna nsga2": "NSGAIISampler"}
-
-
 def spread(values: Sequence[float], digits: int = 3) -> str:
     """Return mean ± standard deviation."""
     return f"{statistics.fmean(values):.{digits}f}±{statistics.pstdev(values):.{digits}f}"
@@ -116,7 +118,7 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 
 def p_value(first: Sequence[float], second: Sequence[float]) -> str:
     """Return the two-sided Mann-Whitney p."""
-    from scipy.stats import mannwhitneyu
+    from scipy.stats import mannwhitneyu  # type: ignore[import-untyped,unused-ignore]
 
     return f"{mannwhitneyu(first, second).pvalue:.0e}"
 
@@ -136,7 +138,8 @@ def line(name: str, runs: list[Run], base: list[Run], best: float, top: float) -
         )
         cells.append(p_value(*pair) if pair and runs is not base else "-")
     late = [
-        [statistics.fmean(run.rewards[count - 100 :]) for run in group] for group in (runs, base)
+        [statistics.fmean(run.rewards[count - 100 : count]) for run in group]
+        for group in (runs, base)
     ]
     cells.append(p_value(*late) if runs is not base else "-")
     return [*cells, f"{statistics.fmean(late[0]):.2f}"]
@@ -162,16 +165,27 @@ def compare(name: str, wanted: Sequence[str], seeds: int, count: int) -> Iterato
     rows, space = load(), nasflow.space(family)
     rewards = sorted((100 * row["accuracy"] for row in rows.rows.values()), reverse=True)
     best, top = rewards[0], rewards[max(1, len(rewards) // 1000) - 1]
-    base: list[Run] = []
+    found: dict[str, list[Run]] = {}
     for strategy in ["random", *(s for s in wanted if s != "random")]:
+        made = min(count, 300) if strategy in SLOW else count
         if strategy in PEERS:
-            runs = [
-                optuna_peer(PEERS[strategy], space, rows, s, min(count, 300)) for s in range(seeds)
-            ]
+            runs = [optuna_peer(PEERS[strategy], space, rows, seed, made) for seed in range(seeds)]
         else:
-            runs = [ours(STRATEGIES[strategy], space, rows, seed, count) for seed in range(seeds)]
-        base = base or runs
-        yield line(strategy, runs, base, best, top)
+            runs = [ours(STRATEGIES[strategy], space, rows, seed, made) for seed in range(seeds)]
+        found[strategy] = runs
+        yield line(strategy, runs, found["random"], best, top)
+    yield from duels(found, [mark for mark in (100, 300) if mark <= count])
+
+
+def duels(found: dict[str, list[Run]], marks: Sequence[int]) -> Iterator[list[str]]:
+    """Yield the best strategy here against each peer, by mean best reward."""
+    for mark in marks:
+        best = {name: [run.best(mark) for run in runs] for name, runs in found.items()}
+        mean = {name: statistics.fmean(values) for name, values in best.items()}
+        first = max((name for name in found if name not in PEERS), key=mean.__getitem__)
+        for peer in [name for name in PEERS if name in found]:
+            p = p_value(best[first], best[peer])
+            yield [f"@{mark}", f"{first} {mean[first]:.3f}", f"{peer} {mean[peer]:.3f}", f"p {p}"]
 
 
 def main() -> None:
