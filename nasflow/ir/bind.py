@@ -287,13 +287,14 @@ class _Run:
         self.next = len(types)
         self.at: str | None = None
         self.inner = False
+        self.choices: dict[int, int] = {}  # of picks and switches, by their first result
 
     def graph(self, name: str) -> Bound:
         needed = self._needed()
         for step in self.block.steps:
             first, arity = step.first, step.arity
             if needed[first] or (arity > 1 and any(needed[first : first + arity])):
-                self.at, self.inner = step.name, False
+                self.at = step.name
                 RUN[step.kind](self, step)
         self.at = None
         results = [self.ids[value] for value in self.block.results]
@@ -312,8 +313,13 @@ class _Run:
             first, arity = step.first, step.arity
             if not (needed[first] or (arity > 1 and any(needed[first : first + arity]))):
                 continue
-            for value in step.sizes:
-                needed[value] = 1
+            if step.sizes:
+                for value in step.sizes:
+                    needed[value] = 1
+            elif step.kind == "pick":
+                chosen = self.choices[first] = self._index(step)
+                needed[step.inputs[chosen]] = 1
+                continue
             for value in self._reads(step):
                 needed[value] = 1
         return needed
@@ -328,10 +334,9 @@ class _Run:
             return ()
         if step.sizes:
             return [value for group in (step.inputs, *step.operands) for value in group]
-        if kind == "pick":
-            return (step.inputs[self._index(step)],)
         if kind == "switch":
-            return step.operands[self._branch(step)]
+            chosen = self.choices[step.first] = self._branch(step)
+            return step.operands[chosen]
         count = self._index(step)
         return [value for group in (step.inputs, *step.operands[:count]) for value in group]
 
@@ -410,10 +415,15 @@ class _Run:
         self._enter(step, step.bodies[0], step.operands[0], step.name, keep=True)
 
     def _pick(self, step: Compiled) -> None:
-        self._alias(step, 0, step.inputs[self._index(step)])
+        chosen = self.choices.get(step.first)
+        value = step.inputs[self._index(step) if chosen is None else chosen]
+        self.types[step.first] = self.types[value]
+        self.ids[step.first] = self.ids[value]
 
     def _switch(self, step: Compiled) -> None:
-        chosen = self._branch(step)
+        chosen = self.choices.get(step.first)
+        if chosen is None:
+            chosen = self._branch(step)
         block = step.bodies[chosen]
         self._enter(step, block, step.operands[chosen], step.names[chosen], keep=False)
 
