@@ -88,14 +88,18 @@ def window_attention(x: ir.Value, heads: ir.Operand, window: ir.Operand, shifted
     y = ir.Roll((0 - shift, 0 - shift), ("H", "W"))(x, name="shift") if shifted else x
     y = ir.Pad((0, 0, 0, padding, 0, padding))(y)
     sides = (("p", side), ("q", side))
-    y = ir.Rearrange("(a p) (b q) d -> W=(a b) L=(p q) d", sizes=sides)(y, name="windows")
+    y = ir.Rearrange("(rows p) (columns q) d -> W=(rows columns) L=(p q) d", sizes=sides)(
+        y, name="windows"
+    )
     bias = position_bias(heads, side)
     if shifted:
         mask = ir.ShiftedWindowMask(size + padding, size + padding, side, shift)()
         bias = ir.Add()(bias, ir.Gated(mask, shift > 0), name="masked_bias")
     y = attention(y, heads, HEAD_WIDTH, bias, axes="w")
-    sides = (("a", count), ("p", side))
-    y = ir.Rearrange("(a b) (p q) d -> H=(a p) W=(b q) d", sizes=sides)(y, name="map")
+    sides = (("rows", count), ("p", side))
+    y = ir.Rearrange("(rows columns) (p q) d -> H=(rows p) W=(columns q) d", sizes=sides)(
+        y, name="map"
+    )
     y = ir.Slice("W", 0, size)(ir.Slice("H", 0, size)(y, name="crop"), name="crop")
     return ir.Roll((shift, shift), ("H", "W"))(y, name="unshift") if shifted else y
 

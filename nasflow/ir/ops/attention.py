@@ -71,8 +71,11 @@ class Attention(Operation):
             constants["scale"] = self.scale
         text = f"F.scaled_dot_product_attention({text})"
         if outer > 0:
-            text += ".unflatten(0, {outer})"
-            constants["outer"] = (-1, *q.shape[:outer])
+            sizes = {
+                name.lower(): size for name, size in zip(q.axes, q.shape[:outer], strict=False)
+            }
+            text += f".unflatten(0, (-1, {', '.join(f'{{{name}}}' for name in sizes)}))"
+            constants |= sizes
         return Source(text, constants)  # type: ignore[arg-type]
 
     def _folded(self, bias: Type, outer: int) -> str:

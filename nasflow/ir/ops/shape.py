@@ -97,9 +97,14 @@ class Rearrange(Operation):
         if moved:
             text += f".permute({'0, ' if batch else ''}{', '.join(map(str, order))})"
         if merge:
-            result = self.infer(x).shape
-            text += f".reshape({lead}" + ", ".join(f"{{to_{i}}}" for i in range(len(result))) + ")"
-            constants.update({f"to_{i}": size for i, size in enumerate(result)})
+            result = self.infer(x)
+            # An axis is called by its letter unless a factor of another size is called so.
+            names = []
+            for i, (axis, size) in enumerate(zip(result.axes, result.shape, strict=True)):
+                name = axis.lower()
+                names.append(name if constants.get(name, size) == size else f"to_{i}")
+                constants[names[-1]] = size
+            text += f".reshape({lead}" + ", ".join(f"{{{name}}}" for name in names) + ")"
         return Source(text, constants)
 
 
