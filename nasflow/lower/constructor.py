@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 from nasflow.errors import GraphError
@@ -137,7 +138,10 @@ class Constructor:
         if form.recurrence.is_chain:
             return ex.call(ex.dotted("nn.Sequential"), elements)
         if len(elements) == 1 and isinstance(elements[0], ast.Starred):
-            return ex.call(ex.dotted("nn.ModuleList"), [elements[0].value])
+            loop = elements[0].value
+            assert isinstance(loop, ast.GeneratorExp)
+            listed = ast.ListComp(loop.elt, loop.generators)
+            return ex.call(ex.dotted("nn.ModuleList"), [listed])
         return ex.call(ex.dotted("nn.ModuleList"), [ast.List(elements, ast.Load())])
 
     def _run(self, count: Pair, part: Part) -> ast.expr:
@@ -147,7 +151,7 @@ class Constructor:
             element = self.build(part)
             assert element is not None
             bound = count[1]
-            if bound.parameter < 0 and bound.value == 1:
+            if bound.is_literal and bound.value == 1:
                 return element
             times = ex.call(ex.name("range"), [self._value(count)])
             return _starred(element, ex.name("_"), times)
@@ -164,7 +168,7 @@ class Constructor:
             return _starred(element, targets[0], self._sequence(part.values[listed[0]]))
         target = ast.Tuple(targets, ast.Load())
         bounds = [part.values[i][1] for i in listed]
-        if all(bound.parameter < 0 for bound in bounds):
+        if all(bound.is_literal for bound in bounds):
             rows = tuple(zip(*(bound.value for bound in bounds), strict=True))
             return _starred(element, target, ex.literal(rows))
         columns = [self._sequence(part.values[i]) for i in listed]
@@ -184,7 +188,7 @@ class Constructor:
 
     def _sequence(self, pair: Pair) -> ast.expr:
         bound = pair[1]
-        if bound.parameter < 0:
+        if bound.is_literal:
             span = _as_range(bound.value)
             if span is not None:
                 return ex.call(ex.name("range"), [ex.literal(v) for v in span])
@@ -222,7 +226,7 @@ def signature_order(parameters: Sequence[Parameter]) -> list[int]:
 
 def _is_default(pair: Pair) -> bool:
     slot, bound = pair
-    return bound.parameter < 0 and same(bound.value, slot.default)
+    return bound.is_literal and same(bound.value, slot.default)
 
 
 def _starred(element: ast.expr, target: ast.expr, source: ast.expr) -> ast.expr:
@@ -235,7 +239,7 @@ def _as_range(values: Sequence[Any]) -> tuple[int, ...] | None:
     if len(values) < 3 or not all(type(v) is int for v in values):
         return None
     step = values[1] - values[0]
-    if step == 0 or any(b - a != step for a, b in zip(values, values[1:], strict=False)):
+    if step == 0 or any(b - a != step for a, b in pairwise(values)):
         return None
     stop = values[-1] + (1 if step > 0 else -1) if abs(step) == 1 else values[-1] + step
     if step == 1:

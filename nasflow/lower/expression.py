@@ -47,13 +47,13 @@ def call(
 
 def literal(value: Scalar) -> ast.expr:
     """Return a value as a constant; raises GraphError where it is no plain, finite value."""
-    if value is None or type(value) in (bool, int):
+    if value is None or isinstance(value, bool | int):
         return ast.Constant(value)
-    if type(value) is float:
+    if isinstance(value, float):
         if not math.isfinite(value):
             raise GraphError(f"expected a finite number, got {value!r}")
         return ast.Constant(value)
-    if type(value) is str:
+    if isinstance(value, str):
         return name(_quoted(value))
     if isinstance(value, tuple):
         return ast.Tuple([literal(item) for item in value], ast.Load())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -17,7 +18,6 @@ from nasflow.lower.form import (
     BlockForm,
     Each,
     Form,
-    LoopForm,
     OpForm,
     Slot,
     UnrolledForm,
@@ -32,12 +32,14 @@ DEEPEST: Final = 64
 """Levels of nesting; beyond it a graph is taken for a mistake."""
 LONGEST_EXPRESSION: Final = 3
 """Operations of a block that is written in place of its class."""
-_UNNAMED: Final = frozenset({"true", "false", ""})
+SHORTEST_LABEL: Final = 3
+"""Names of blocks that say something; shorter ones are indices and keys of switches."""
+_UNNAMED: Final = frozenset({"true", "false", "all", "none"})
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Where a slot's value comes from: a literal, or a parameter times or halved.
+    """Where a slot's value comes from: a literal, a parameter times or halved, or a tuple of such.
 
     ``times`` of 0 means half, rounded down.
     """
@@ -45,6 +47,17 @@ class Bound:
     value: Any = None
     parameter: int = -1
     times: int = 1
+    items: tuple[Bound, ...] = ()
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether it is the same value in every instance."""
+        return self.parameter < 0 and not self.items
+
+    def parameters(self) -> set[int]:
+        """Return the parameters that it mentions."""
+        own = {self.parameter} if self.parameter >= 0 else set()
+        return own.union(*(item.parameters() for item in self.items))
 
 
 @dataclass(slots=True)
@@ -201,12 +214,27 @@ class _Chosen:
             alike.setdefault(repr(column), []).append(j)
         bound = [Bound()] * len(columns)
         partial = {key: any(v is MISSING for v in columns[js[0]]) for key, js in alike.items()}
-        for key in sorted(alike, key=lambda key: (partial[key], -len(alike[key]), alike[key][0])):
+        tuples = {key: type(columns[js[0]][0]) is tuple for key, js in alike.items()}
+
+        def order(key: str) -> tuple[bool, bool, int, int]:
+            return partial[key], tuples[key], -len(alike[key]), alike[key][0]
+
+        for key in sorted(alike, key=order):
             for j in alike[key]:
                 bound[j] = self._bind(columns[j], *slots[j])
         return bound
 
     def _bind(self, column: list[Any], slot: Slot, node: str) -> Bound:
+        found = self._known(column, slot)
+        if found is not None:
+            return found
+        values = [v for v in column if v is not MISSING][:1] * len(column)
+        values = [v if v is not MISSING else w for v, w in zip(column, values, strict=True)]
+        self.parameters.append(Parameter(self._name(values, slot.hint, node), values, slot.default))
+        return Bound(parameter=len(self.parameters) - 1)
+
+    def _known(self, column: list[Any], slot: Slot) -> Bound | None:
+        """Return how a column follows from literals and the parameters there are, if it does."""
         present = [value for value in column if value is not MISSING]
         if not present:
             return Bound(MISSING)
@@ -223,9 +251,19 @@ class _Chosen:
             times = _ratio(column, parameter.values)
             if times is not None:
                 return Bound(parameter=i, times=times)
-        values = [present[0] if value is MISSING else value for value in column]
-        self.parameters.append(Parameter(self._name(values, slot.hint, node), values, slot.default))
-        return Bound(parameter=len(self.parameters) - 1)
+        return self._items(column, present)
+
+    def _items(self, column: list[Any], present: list[Any]) -> Bound | None:
+        size = len(present[0]) if type(present[0]) is tuple else 0
+        if not size or not all(type(v) is tuple and len(v) == size for v in present):
+            return None
+        items = []
+        for k in range(size):
+            item = self._known([v if v is MISSING else v[k] for v in column], Slot("", None))
+            if item is None:
+                return None
+            items.append(item)
+        return Bound(items=tuple(items))
 
     def _name(self, values: list[Any], hint: str, node: str) -> str:
         taken = {parameter.name for parameter in self.parameters}
@@ -277,10 +315,17 @@ class Families:
         for _, node, _ in root.walk():
             assert isinstance(node.content, Applied)
             text = node.content.op.support.strip()
-            if text and text not in self.support:
+            if text and text not in self.support and self._mentions(node.content, text):
                 self.support.append(text)
                 self._taken |= ex.defined(text)
         self.functions = frozenset(self._taken)
+
+    def _mentions(self, content: Applied, support: str) -> bool:
+        """Return whether the source of an operation uses what its support defines."""
+        form, _ = self.describe(content)
+        assert isinstance(form, OpForm)
+        words = set(re.findall(r"\w+", f"{form.callee} {form.forward}"))
+        return not words.isdisjoint(ex.defined(support))
 
     def _add(self, graphs: Sequence[Graph], label: str) -> None:
         """Make the classes of sub-graphs of one name."""
@@ -380,7 +425,7 @@ def _labels(root: Graph) -> dict[int, str]:
             if not isinstance(content, Graph) or id(content) in labels:
                 continue
             label = content.name
-            if label.isdigit() or label in _UNNAMED:
+            if len(label) < SHORTEST_LABEL or label in _UNNAMED:
                 label = names.singular(graph.name if graph.kind == REPEAT else node.name)
             labels[id(content)] = label
             pending.append(content)
@@ -442,12 +487,14 @@ def _sorted(blocks: Sequence[Graph], keys: dict[int, tuple[str, int]]) -> list[l
 
 def to_tree(bound: Bound, parameters: Sequence[Parameter], inside: bool) -> ast.expr:
     """Return a slot's value as an expression: ``inside`` a method, parameters are attributes."""
+    if bound.items:
+        items = [to_tree(item, parameters, inside) for item in bound.items]
+        return ast.Tuple(items, ast.Load())
     if bound.parameter < 0:
         value = tuple(bound.value) if isinstance(bound.value, Each) else bound.value
         return ex.literal(value)
-    tree = ex.name(parameters[bound.parameter].name)
-    if inside:
-        tree = ex.attribute_of(ex.name("self"), parameters[bound.parameter].name)
+    name = parameters[bound.parameter].name
+    tree = ex.attribute_of(ex.name("self"), name) if inside else ex.name(name)
     if bound.times == 0:
         return ast.BinOp(tree, ast.FloorDiv(), ast.Constant(2))
     if bound.times > 1:

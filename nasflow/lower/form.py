@@ -137,7 +137,9 @@ def operation_form(content: Applied) -> tuple[OpForm, list[Slot]]:
     """Return the form and the slots of an operation: what it builds first, then its constants."""
     source = content.op.source(*content.inputs)
     slots: list[Slot] = []
-    callee, positional, keyword = "", (), ()
+    callee = ""
+    positional: tuple[str, ...] = ()
+    keyword: tuple[str, ...] = ()
     if source.build is not None:
         callee = source.build.callee
         positional = tuple(name for name, _ in source.build.positional)

@@ -17,6 +17,7 @@ from nasflow.lower.family import Family, to_tree
 from nasflow.lower.form import BlockForm, LoopForm, OpForm, Recurrence, UnrolledForm, is_module
 
 LONGEST: Final = 84
+"""Characters of an expression that others are written in."""
 DEEPEST: Final = 3
 HEAVY: Final = frozenset({"Conv1d", "Conv2d", "Conv3d", "Linear", "Matmul", "Attention"})
 LIGHT: Final = frozenset({"Add", "Multiply", "Scale"})
@@ -125,8 +126,7 @@ class Forward:
         first = len(form.positional) + len(form.keyword)
         constants = {}
         for key, (_, bound) in zip(form.constants, part.values[first:], strict=True):
-            if bound.parameter >= 0:
-                self.used.add(bound.parameter)
+            self.used |= bound.parameters()
             constants[key] = to_tree(bound, self.parameters, inside=True)
         return lambda inputs: ex.fill(form.forward, inputs, constants, own, form.support)
 
@@ -182,9 +182,7 @@ class Forward:
         if step.heavy and maker.heavy and step.kind in HEAVY:
             return False
         deep = maker.depth + (0 if step.kind in LIGHT else 1)
-        # A sum may take several lines, one for each of its terms.
-        room = LONGEST if step.kind not in LIGHT else 2 * LONGEST
-        return deep <= DEEPEST and step.length + maker.length + len(step.name) <= room
+        return deep <= DEEPEST and step.length + maker.length + len(step.name) <= LONGEST
 
     def lines(self) -> Iterator[str]:
         """Yield the statements of the method, one on each line, unbroken."""
@@ -351,7 +349,7 @@ class _Naming:
         if value not in self.last:
             return "_"
         role = self._role(value)
-        self.names[value] = self.variable(role or f"{step.name}{k}", self.live(i))
+        self.names[value] = self.variable(role or f"{step.name}_{k}", self.live(i))
         self.last.setdefault(value, i)
         return self.names[value]
 

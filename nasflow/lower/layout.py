@@ -1,12 +1,16 @@
-"""Break long statements over lines the way ruff and black do."""
+"""Break long statements over lines the way ruff does."""
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import Final
 
 WIDTH: Final = 100
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
 _CLOSE: Final = frozenset(_OPEN.values())
+_LOOSEST_FIRST: Final = ((" if ", " else "), (" + ", " - "), (" * ", " @ ", " // "))
+_LEAD: Final = re.compile(r"(return |[\w., ]+ = )")
 
 
 def wrap(text: str, indent: int, tail: str = "") -> list[str]:
@@ -14,78 +18,79 @@ def wrap(text: str, indent: int, tail: str = "") -> list[str]:
     pad = " " * indent
     if indent + len(text) + len(tail) <= WIDTH:
         return [pad + text + tail]
-    value = _parenthesised(text)
-    if value is not None:
-        return [pad + value[0] + "(", *_operands(value[1], indent + 4), pad + ")" + tail]
-    pair = _last_bracket(text)
-    if pair is None:
+    lead = _LEAD.match(text)
+    if lead is not None:
+        value = text[lead.end() :]
+        parts = _split(value)
+        if len(parts) > 1:
+            lines = [line for part in parts for line in wrap(part, indent + 4, ",")]
+            return [pad + lead.group() + "(", *lines, pad + ")" + tail]
+        if not _ends_in_call(value, indent + lead.end()):
+            return [pad + lead.group() + "(", *_operands(value, indent + 4), pad + ")" + tail]
+    pairs = _brackets(text)
+    if not pairs:
         return [pad + text + tail]
-    start, end = pair
-    inner = text[start + 1 : end]
+    # The last bracket whose line, and what follows it, fit.
+    fitting = [
+        (start, end)
+        for start, end in pairs
+        if indent + start + 1 <= WIDTH and indent + len(text) - end + len(tail) <= WIDTH
+    ]
+    start, end = pairs[0] if text.startswith("def ") else (fitting or pairs)[-1]
     head, foot = pad + text[: start + 1], pad + text[end:] + tail
-    # The commas of a comprehension are not between things of the bracket.
-    loop = len(_split_word(inner, " for ")) > 1
-    parts = [inner] if loop else _split(inner, ",")
-    if len(inner) + indent + 4 <= WIDTH and len(parts) > 0 and not _must_explode(inner, parts):
-        return [head, f"{pad}    {inner}", foot]
-    body: list[str] = []
-    if loop or (len(parts) == 1 and not text[start] == "["):
-        body = _break_single(parts[0], indent + 4)
-    else:
-        for part in parts:
-            body += wrap(part, indent + 4, ",")
-    return [head, *body, foot]
+    return [head, *_inside(text[start + 1 : end], indent + 4, text[start] == "["), foot]
 
 
-_OPERATORS: Final = (" + ", " - ", " * ", " @ ", " if ", " else ")
-
-
-def _parenthesised(text: str) -> tuple[str, str] | None:
-    """Return (what stands before it, the value) of a statement whose value is no single call."""
-    for lead in ("return ", "= "):
-        at = len(lead) if text.startswith(lead) else text.find(f" {lead}") + len(lead) + 1
-        if (text.startswith(lead) or f" {lead}" in text) and "(" not in text[:at]:
-            value = text[at:]
-            if any(len(_split_word(value, mark)) > 1 for mark in _OPERATORS):
-                return text[:at], value
-    return None
+def _inside(inner: str, indent: int, is_list: bool) -> list[str]:
+    """Break what a bracket holds: on one line, by the clauses of a comprehension, or by commas."""
+    clauses = _cut(inner, (" for ",))
+    if len(clauses) > 1:
+        if indent + len(inner) <= WIDTH:
+            return [" " * indent + inner]
+        return [line for clause in clauses for line in wrap(clause, indent)]
+    parts = [part for part in _split(inner) if part]
+    loops = len(parts) > 1 and any(part.startswith("*(") for part in parts)
+    if indent + len(inner) <= WIDTH and not loops:
+        return [" " * indent + inner]
+    if len(parts) == 1 and not is_list and not inner.endswith(",") and parts[0][0] != "*":
+        return _operands(parts[0], indent)
+    return [line for part in parts for line in wrap(part, indent, ",")]
 
 
 def _operands(text: str, indent: int) -> list[str]:
-    """Break an expression before its outermost operators unless it fits on a line."""
+    """Break an expression before its outermost operators, or before the calls of a chain."""
     if indent + len(text) <= WIDTH:
         return [" " * indent + text]
-    for marks in ((" if ", " else "), (" + ", " - "), (" * ", " @ ")):
-        cuts = sorted(
-            (i, mark)
-            for mark in marks
-            for i, depth in _scan(text)
-            if depth == 0 and text.startswith(mark, i)
-        )
-        if not cuts:
-            continue
-        edges = [i for i, _ in cuts] + [len(text)]
-        lines = wrap(text[: edges[0]], indent)
-        for a, b in zip(edges, edges[1:], strict=False):
-            lines += wrap(text[a:b].strip(), indent)
-        return lines
+    for marks in _LOOSEST_FIRST:
+        parts = _cut(text, marks)
+        if len(parts) > 1:
+            return [line for part in parts for line in wrap(part, indent)]
+    links = _links(text)
+    if len(links) > 2:
+        return [line for link in links for line in wrap(link, indent)]
     return wrap(text, indent)
 
 
-def _must_explode(inner: str, parts: list[str]) -> bool:
-    """Return whether a bracket holds starred loops, which read best one on each line."""
-    return len(parts) > 1 and any(part.startswith("*(") for part in parts)
+def _ends_in_call(value: str, column: int) -> bool:
+    """Return whether a value is best broken inside its last bracket, as ruff decides it."""
+    operators = next((n for marks in _LOOSEST_FIRST if (n := len(_cut(value, marks)) - 1)), 0)
+    if operators > 1 or len(_links(value)) > 2:
+        return False
+    pairs = _brackets(value)
+    if not pairs or pairs[-1][1] != len(value) - 1:
+        return operators == 0
+    return operators == 0 or column + pairs[-1][0] + 1 <= WIDTH
 
 
-def _break_single(text: str, indent: int) -> list[str]:
-    """Break the only thing in a bracket: before ``for`` of a comprehension, else inside it."""
-    clauses = _split_word(text, " for ")
-    if len(clauses) > 1:
-        lines = wrap(clauses[0], indent)
-        for clause in clauses[1:]:
-            lines += wrap(f"for {clause}", indent)
-        return lines
-    return wrap(text, indent)
+def _links(text: str) -> list[str]:
+    """Return ``x.a()``, ``.b()`` and ``.c()`` of a chain of method calls."""
+    cuts = [
+        i
+        for i, depth in _scan(text)
+        if depth == 0 and text[i] == "." and i and text[i - 1] in _CLOSE
+    ]
+    edges = [0, *cuts, len(text)]
+    return [text[a:b] for a, b in pairwise(edges)]
 
 
 def _scan(text: str) -> list[tuple[int, int]]:
@@ -113,30 +118,27 @@ def _scan(text: str) -> list[tuple[int, int]]:
     return found
 
 
-def _last_bracket(text: str) -> tuple[int, int] | None:
-    """Return the span of the last outermost bracket that holds something."""
-    best = None
+def _brackets(text: str) -> list[tuple[int, int]]:
+    """Return the spans of the outermost brackets that hold something."""
+    found = []
     start = -1
     for i, depth in _scan(text):
         if depth == 0 and text[i] in _OPEN:
             start = i
         elif depth == 0 and text[i] in _CLOSE and i > start + 1:
-            best = (start, i)
-    return best
+            found.append((start, i))
+    return found
 
 
-def _split(text: str, mark: str) -> list[str]:
-    cuts = [i for i, depth in _scan(text) if depth == 0 and text[i] == mark]
+def _split(text: str) -> list[str]:
+    """Return what outermost commas separate."""
+    cuts = [i for i, depth in _scan(text) if depth == 0 and text[i] == ","]
     edges = [-1, *cuts, len(text)]
-    parts = [text[a + 1 : b].strip() for a, b in zip(edges, edges[1:], strict=False)]
-    return [part for part in parts if part]
+    return [text[a + 1 : b].strip() for a, b in pairwise(edges)]
 
 
-def _split_word(text: str, word: str) -> list[str]:
-    cuts = [i for i, depth in _scan(text) if depth == 0 and text.startswith(word, i)]
-    if not cuts:
-        return [text]
-    edges = [*cuts, len(text)]
-    return [text[: cuts[0]]] + [
-        text[a + len(word) : b] for a, b in zip(edges, edges[1:], strict=False)
-    ]
+def _cut(text: str, words: tuple[str, ...]) -> list[str]:
+    """Return the text cut in front of outermost words, each part beginning with its word."""
+    cuts = [i for i, depth in _scan(text) if depth == 0 and text.startswith(words, i)]
+    edges = [0, *cuts, len(text)]
+    return [text[a:b].strip() for a, b in pairwise(edges)]

@@ -13,17 +13,18 @@ from nasflow.ir.trace import MAX_NAME, NAME
 
 # Public attributes of nn.Module in any version of PyTorch up to 2.13. Listed and not looked up, so
 # that the keys of a state dict never depend on the version that writes them.
-_MODULE: Final = """
-add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
-eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu
-load_state_dict modules mtia named_buffers named_children named_modules named_parameters
-parameters register_backward_hook register_buffer register_forward_hook
-register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
-register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
-register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
-set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu
-zero_grad
-""".split()
+_MODULE: Final = (
+    "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "compile", "cpu",
+    "cuda", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer",
+    "get_extra_state", "get_parameter", "get_submodule", "half", "ipu", "load_state_dict",
+    "modules", "mtia", "named_buffers", "named_children", "named_modules", "named_parameters",
+    "parameters", "register_backward_hook", "register_buffer", "register_forward_hook",
+    "register_forward_pre_hook", "register_full_backward_hook", "register_full_backward_pre_hook",
+    "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook", "register_module",
+    "register_parameter", "register_state_dict_post_hook", "register_state_dict_pre_hook",
+    "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "to",
+    "to_empty", "train", "training", "type", "xpu", "zero_grad",
+)  # fmt: skip
 
 ATTRIBUTES: Final = frozenset(name.rstrip("_") for name in (*_MODULE, *keyword.kwlist))
 """What no attribute of a written module may be called, trailing underscores aside."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from nasflow.ir.graph import Graph, Node
@@ -67,9 +68,10 @@ def _sizes(kind: Type, lead: str = "N, ") -> str:
 
 
 def _axes(types: Sequence[Type]) -> str:
-    return ", ".join(
-        f"({', '.join((['N'] if kind.batched else []) + list(kind.axes))})" for kind in types
-    )
+    """Return the axes of values, equal neighbours counted: ``2 x (N, C, H, W)``."""
+    texts = [f"({', '.join((['N'] if kind.batched else []) + list(kind.axes))})" for kind in types]
+    runs = [(text, len(list(run))) for text, run in groupby(texts)]
+    return ", ".join(text if count == 1 else f"{count} x {text}" for text, count in runs)
 
 
 def _class(family: Family, found: Families) -> Iterator[str]:
