@@ -57,9 +57,8 @@ format: $(VENV)/.lint
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
-wheel: $(VENV)/.nasflow
-	$(PIP) build
-	$(BIN)/python -m build --wheel
+wheel: $(VENV)/.torch
+	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from nasflow.cli.export import write_export
 from nasflow.cli.report import write_report
-from nasflow.cli.source import found_in
+from nasflow.cli.source import found_in, space_of
 from nasflow.cli.table import table
 from nasflow.report.text import decisions
 
 if TYPE_CHECKING:
+    from nasflow.ir import Point
     from nasflow.search.results import Run
 
 PRINTED = 5
@@ -27,13 +28,20 @@ def conclude(run: Run) -> None:
     if not run.ranked:
         print(f"no network succeeded; the reasons are in {run.out / 'ledger.jsonl'}")
         return
-    print(f"\n{best(run)}\n\nthe best, by its decisions:\n{decisions(run.ranked[0].point)}\n")
+    print(f"\n{best(run)}\n\nthe best, by its decisions:\n{decisions(searched(run))}\n")
     report = write_report(run.out, run.out / "report.html", PRINTED)
     folder = write_export(found_in(run, 1), run.out / "best")
     print(
         f"report    {report}\nbest      {folder}/model.py, weights.safetensors, graph.json, pictures"
     )
     print(f"train it  python -m nasflow train run={run.out} rank=1")
+
+
+def searched(run: Run) -> Point:
+    """Return the best point without what the search held fixed."""
+    space = space_of(run)
+    point = run.ranked[0].point
+    return {name: value for name, value in point.items() if space.decision(name).searched}
 
 
 def best(run: Run) -> str:
