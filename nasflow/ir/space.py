@@ -49,7 +49,9 @@ class Space:
     ) -> None:
         results = (outputs,) if isinstance(outputs, Value) else tuple(outputs)
         if not results or not all(isinstance(value, Value) for value in results):
-            raise SpaceError(f"space {name!r}: expected the values a network gives, got {outputs!r}")
+            raise SpaceError(
+                f"space {name!r}: expected the values a network gives, got {outputs!r}"
+            )
         captured, steps, mapped = close(results, None, ())
         if captured:
             raise SpaceError(f"space {name!r}: a result was made inside a block and not returned")
@@ -63,6 +65,16 @@ class Space:
         self._legal = {
             d.name: {(isinstance(o, bool), o): o for o in d.options} for d in self.decisions
         }
+        self._names = frozenset(self._slots)
+        self._rows = tuple(
+            (
+                d.name,
+                None if self._gates[d.name] == ((),) else self._gates[d.name],
+                {o: o for o in d.options if o.__class__ in _PLAIN},
+                d,
+            )
+            for d in self.decisions
+        )
         compiler = Compiler({id(d): slot for slot, d in enumerate(self.decisions)})
         self._block = compiler.block(body)
         self._binder = Binder()
@@ -78,7 +90,7 @@ class Space:
     @cached_property
     def _plan(self) -> Plan:
         fixed = {d.name: d.default for d in self.decisions if not d.searched}
-        values = {}
+        values: dict[str, Scalar] = {}
         for decision in self.decisions:
             if decision.name in fixed:
                 state = active(self._gates[decision.name], values, frozenset(fixed))
@@ -117,21 +129,29 @@ class Space:
         """
         if not isinstance(point, Mapping):
             raise PointError(f"a point: expected a mapping, got {type(point).__name__}")
-        for name in point:
-            if name not in self._by_name:
-                self.decision(str(name))
+        if not point.keys() <= self._names:
+            for name in point:
+                if name not in self._names:
+                    self.decision(str(name))
         full: Point = {}
-        for decision in self.decisions:
-            name = decision.name
-            gate = self._gates[name]
-            if gate != ((),) and not active(gate, full, frozenset(self._slots)):
-                if name in point:
-                    raise PointError(
-                        f"decision {name!r} is inactive here: expected no value, got {point[name]!r}"
-                    )
-                continue
+        known: dict[int, bool | None] = {}  # whether a gate holds; its decisions come before it
+        for name, gate, options, decision in self._rows:
+            if gate is not None:
+                if (key := id(gate)) not in known:
+                    known[key] = active(gate, full, self._names)
+                if not known[key]:
+                    if name in point:
+                        raise PointError(
+                            f"decision {name!r} is inactive here: expected no value, got "
+                            f"{point[name]!r}"
+                        )
+                    continue
             if name in point:
-                full[name] = self._value(decision, point[name])
+                value = point[name]
+                if value.__class__ in _PLAIN and value in options:
+                    full[name] = options[value]
+                else:
+                    full[name] = self._value(decision, value)
             elif not decision.searched:
                 full[name] = decision.default
             else:
@@ -160,7 +180,7 @@ class Space:
             TypeRuleError: the types do not fit; the message names the node.
         """
         full = self.complete(point)
-        values: list[Scalar] = [full.get(name) for name in self._slots]
+        values = list(map(full.get, self._slots))
         return self._binder.root(self._block, values, self.name)
 
     def fingerprint(self, point: Mapping[str, Any]) -> str:
@@ -297,6 +317,7 @@ class Space:
 
 
 _ABSENT: Final = object()
+_PLAIN: Final = frozenset((int, float, str))  # values that no equal value of another kind mimics
 
 
 def same(first: object, second: object) -> bool:
@@ -306,7 +327,9 @@ def same(first: object, second: object) -> bool:
 
 def _adjacent(decision: Decision, value: Scalar) -> list[Scalar]:
     position = next(i for i, option in enumerate(decision.options) if same(option, value))
-    return [decision.options[i] for i in (position - 1, position + 1) if 0 <= i < len(decision.options)]
+    return [
+        decision.options[i] for i in (position - 1, position + 1) if 0 <= i < len(decision.options)
+    ]
 
 
 def _as_tuple(value: Any) -> Any:
@@ -362,15 +385,27 @@ def _gates(
 ) -> dict[str, Gate]:
     """Return for each decision when it is active: wherever one of its uses is reached."""
     gates: dict[str, Gate] = {}
+    same_gate: dict[str, Gate] = {}
     for decision, found in uses.values():
         if decision.name in gates:
             raise SpaceError(
                 f"space {space!r}: two decisions are named {decision.name!r}; put each in an "
                 "ir.scope of its own, or make one decision and use it twice"
             )
-        distinct = {tuple(map(repr, gate)): gate for gate in found}
-        gates[decision.name] = ((),) if () in distinct else tuple(distinct.values())
+        gate = _smallest(found)
+        # Equal gates become one object, so that a point asks each of them once.
+        gates[decision.name] = same_gate.setdefault(repr(gate), gate)
     return gates
+
+
+def _smallest(found: Sequence[tuple[Expression, ...]]) -> Gate:
+    """Return the conjunctions that no other one already contains: a, or a and b, is just a."""
+    distinct = {frozenset(map(repr, gate)): gate for gate in found}
+    kept: dict[frozenset[str], tuple[Expression, ...]] = {}
+    for conditions in sorted(distinct, key=len):
+        if not any(fewer <= conditions for fewer in kept):
+            kept[conditions] = distinct[conditions]
+    return tuple(gate for conditions, gate in distinct.items() if conditions in kept)
 
 
 def _ordered(
