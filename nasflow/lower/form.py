@@ -78,7 +78,8 @@ class Recurrence:
     """How the iterations of a repeat pass values on.
 
     Attributes:
-        start: inputs of the repeat that are the state before the first iteration.
+        start: inputs of the repeat that are the state before the first iteration; -1 where there
+            is none, of what no iteration takes.
         takes: for each input of an iteration, ("state", position) or ("outer", repeat's input).
         update: for each part of the next state, ("state", position) or ("output", position).
         results: positions in the last state.

@@ -201,32 +201,33 @@ class Forward:
     def _loop(self, step: Step, i: int, naming: _Naming) -> Iterator[str]:
         loop = step.loop
         assert loop is not None and step.own is not None
-        before = [step.inputs[value] for value in loop.start]
+        before = [step.inputs[value] if value >= 0 else None for value in loop.start]
         outer = {k: naming.tree(step.inputs[k]) for kind, k in loop.takes if kind == "outer"}
-        starts = [ex.write(naming.tree(value)) for value in before]
+        starts = [None if value is None else ex.write(naming.tree(value)) for value in before]
         state = naming.state(i, step, before)
-        late = [(a, b) for a, b in zip(state, starts, strict=True) if a != b]
+        late = [(a, b) for a, b in zip(state, starts, strict=True) if b is not None and a != b]
         if late:
             yield f"{', '.join(a for a, _ in late)} = {', '.join(b for _, b in late)}"
-        taken = {*state, *naming.live(i)}
-        item = naming.variable(step.item, taken)
+        item = naming.variable(step.item, {*state, *naming.live(i)})
         inputs = [ex.name(state[k]) if kind == "state" else outer[k] for kind, k in loop.takes]
         made = ex.write(ex.call(ex.name(item), inputs))
         yield f"for {item} in {ex.write(step.own)}:"
-        whole = tuple(("output", k) for k in range(step.width))
-        if loop.update == whole:
-            yield f"    {', '.join(state)} = {made}"
-            return
-        outputs = [made]
-        if step.width > 1:
-            outputs = [names.fresh(f"out{k}", taken) for k in range(step.width)]
-            yield f"    {', '.join(outputs)} = {made}"
-        pairs = [
-            (state[p], outputs[k] if kind == "output" else state[k])
-            for p, (kind, k) in enumerate(loop.update)
-        ]
-        pairs = [(a, b) for a, b in pairs if a != b]
-        yield f"    {', '.join(a for a, _ in pairs)} = {', '.join(b for _, b in pairs)}"
+        targets = ["_"] * step.width
+        for position, (kind, k) in enumerate(loop.update):
+            if kind == "output":
+                targets[k] = state[position]
+        moved = [(state[p], state[k]) for p, (kind, k) in enumerate(loop.update) if kind == "state"]
+        moved = [(a, b) for a, b in moved if a != b]
+        if step.width > 1 and moved:
+            fresh = [naming.fresh(f"next_{target}", {*state}) for target in targets]
+            yield f"    {', '.join(fresh)} = {made}"
+            moved += [(a, b) for a, b in zip(targets, fresh, strict=True) if a != "_"]
+        elif step.width > 1:
+            yield f"    {', '.join(targets)} = {made}"
+        else:
+            moved += [(target, made) for target in targets if target != "_"]
+        if moved:
+            yield f"    {', '.join(a for a, _ in moved)} = {', '.join(b for _, b in moved)}"
 
 
 class _Naming:
@@ -348,8 +349,8 @@ class _Naming:
         value = step.outputs[k]
         if value not in self.last:
             return "_"
-        role = self._role(value)
-        self.names[value] = self.variable(role or f"{step.name}_{k}", self.live(i))
+        hint = self._wanted(value) or self._role(value) or f"{step.name}_{k}"
+        self.names[value] = self.variable(hint, self.live(i))
         self.last.setdefault(value, i)
         return self.names[value]
 
@@ -366,30 +367,33 @@ class _Naming:
             value = step.outputs[0]
         return ""
 
-    def state(self, i: int, step: Step, before: list[int]) -> list[str]:
+    def state(self, i: int, step: Step, before: Sequence[int | None]) -> list[str]:
         """Return the variables that a loop carries; its results take their names."""
         assert step.loop is not None
         chosen: list[str] = []
-        live = self.live(i)
         outer = {step.inputs[k] for kind, k in step.loop.takes if kind == "outer"}
-        kept = {self.names[v] for v in outer if v in self.names}
+        kept = {self.names[v] for v in outer if v in self.names} | self.live(i)
         for p, value in enumerate(before):
-            wanted = self.variable(step.carried[step.loop.start[p]])
-            plain = value not in self.forward.inlined and before.count(value) == 1
-            dies = self.last.get(value) == i and value not in self.fixed | outer
-            taken = {*live, *chosen, *kept, *(self.names.get(v, "") for v in before[p + 1 :])}
-            if (
-                plain
-                and dies
-                and self.names[value] in (wanted, *LETTERS)
-                and (self.names[value] not in taken)
-            ):
+            later = {self.names.get(v, "") for v in before[p + 1 :] if v is not None}
+            taken = {*chosen, *kept, *later}
+            start = step.loop.start[p]
+            wanted = self.variable(step.carried[start] if start >= 0 else "x")
+            if value is not None and self._carries(i, value, wanted, outer, taken):
                 chosen.append(self.names[value])
             else:
                 chosen.append(self.fresh(wanted, taken))
         for value, position in zip(step.outputs, step.loop.results, strict=True):
             self.names[value] = chosen[position]
         return chosen
+
+    def _carries(
+        self, i: int, value: int, wanted: str, outer: set[int], taken: Collection[str]
+    ) -> bool:
+        """Return whether a loop may go on with the variable of a value that it starts from."""
+        if value in self.forward.inlined or value in self.fixed | outer:
+            return False
+        name = self.names[value]
+        return self.last.get(value) == i and name in (wanted, *LETTERS) and name not in taken
 
 
 def _is_unnamed(step: Step) -> bool:

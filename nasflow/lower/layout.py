@@ -77,9 +77,9 @@ def _ends_in_call(value: str, column: int) -> bool:
     if operators > 1 or len(_links(value)) > 2:
         return False
     pairs = _brackets(value)
-    if not pairs or pairs[-1][1] != len(value) - 1:
-        return operators == 0
-    return operators == 0 or column + pairs[-1][0] + 1 <= WIDTH
+    if operators and (not pairs or pairs[-1][1] != len(value) - 1):
+        return False
+    return not pairs or column + pairs[-1 if operators else 0][0] + 1 <= WIDTH
 
 
 def _links(text: str) -> list[str]:

@@ -30,7 +30,7 @@ def recurrence(graph: Graph) -> Recurrence | None:
 
 def _outer(graph: Graph) -> set[int]:
     """Return the inputs that every iteration takes at the same place."""
-    if len(graph.nodes) < 2:
+    if len(graph.nodes) < 2:  # a captured value or one that is carried: it makes no difference
         return set()
     alike = [set(column) for column in zip(*(node.inputs for node in graph.nodes), strict=True)]
     fixed = {next(iter(column)) for column in alike if len(column) == 1}
@@ -41,6 +41,7 @@ def _outer(graph: Graph) -> set[int]:
 def _follow(graph: Graph, start: Sequence[int], outer: set[int]) -> Recurrence | None:
     """Run the iterations with the state in this order; None where two of them differ."""
     state = list(start)
+    made: list[int] = []
     takes = update = None
     value = len(graph.inputs)
     width = len(graph.nodes[0].content.outputs)
@@ -70,12 +71,18 @@ def _follow(graph: Graph, start: Sequence[int], outer: set[int]) -> Recurrence |
         takes, update = here, then
         state = [made[k] if kind == "output" else state[k] for kind, k in then]
     assert takes is not None and update is not None
-    if any(v not in state for v in graph.results) or (
-        len(graph.nodes) > 1 and len(update) != len(start)
-    ):
+    if len(graph.nodes) > 1 and len(update) != len(start):
+        return None
+    begun = list(start)
+    for v in dict.fromkeys(graph.results):
+        if v not in state and v in made:  # of use only after the last iteration
+            update = (*update, ("output", made.index(v)))
+            state.append(v)
+            begun.append(-1)
+    if any(v not in state for v in graph.results):
         return None
     results = tuple(state.index(v) for v in graph.results)
-    return Recurrence(tuple(start), takes, update, results)
+    return Recurrence(tuple(begun), takes, update, results)
 
 
 def _needed(graph: Graph, outer: set[int]) -> list[set[int]]:

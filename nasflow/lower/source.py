@@ -43,11 +43,11 @@ def write(graph: Graph) -> tuple[str, str]:
 
 
 def _docstring(graph: Graph, name: str) -> str:
-    inputs = ", ".join(_sizes(t, "") for t in graph.inputs)
-    outputs = ", ".join(_sizes(t, "") for t in graph.outputs)
+    inputs = ", ".join(_sizes(kind) for kind in graph.inputs)
+    outputs = ", ".join(_sizes(kind) for kind in graph.outputs)
     return (
-        f'"""{name}: {inputs} to {outputs}, {graph.params:,} parameters, '
-        f'{graph.macs:,} multiply-adds."""'
+        f'"""{name}: {inputs} to {outputs} for each sample.\n\n'
+        f'{graph.params:,} parameters, {graph.macs:,} multiply-adds.\n"""'
     )
 
 
@@ -63,8 +63,8 @@ def _imports(body: str) -> Iterator[str]:
     yield "from torch import Tensor, nn"
 
 
-def _sizes(kind: Type, lead: str = "N, ") -> str:
-    return f"({lead if kind.batched else ''}{', '.join(map(str, kind.shape))})"
+def _sizes(kind: Type) -> str:
+    return f"({', '.join(map(str, kind.shape))})"
 
 
 def _axes(types: Sequence[Type]) -> str:

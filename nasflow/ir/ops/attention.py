@@ -153,7 +153,7 @@ class ShiftedWindowMask(nn.Module):
 
     @staticmethod
     def regions(size: int, window: int, shift: int) -> Tensor:
-        """Number the parts of an axis: before the last window, in it, brought round by the shift."""
+        """Number the parts of an axis: up to the last window, in it, and what came round."""
         i = torch.arange(size)
         return (i >= size - window).int() + (i >= size - shift).int()
 
