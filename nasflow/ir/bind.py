@@ -394,8 +394,12 @@ class _Run:
 
     def _op(self, step: Compiled) -> None:
         inputs = step.inputs
+        taken: tuple[int, ...] = ()
         if step.gates:
-            inputs = tuple(compress(inputs, self._open(step)))
+            opened = self._open(step)
+            if not all(opened):
+                taken = tuple(compress(range(len(inputs)), opened))
+                inputs = tuple([inputs[i] for i in taken])
         if step.constants is not None:
             attributes = step.constants
         else:
@@ -409,7 +413,8 @@ class _Run:
         if content.idle:
             self._alias(step, 0, inputs[0])
             return
-        self._add(step, Node(step.name, content, tuple([ids[i] for i in inputs]), step.weights))
+        values = tuple([ids[i] for i in inputs])
+        self._add(step, Node(step.name, content, values, step.weights, "", taken))
 
     def _call(self, step: Compiled) -> None:
         self._enter(step, step.bodies[0], step.operands[0], step.name, keep=True)
@@ -446,7 +451,8 @@ class _Run:
             self._add(step, Node(name, graph, tuple(inputs), step.weights if keep else name))
         else:
             taken = tuple([inputs[i] for i in single.inputs])
-            self._add(step, Node(name, single.content, taken, name))
+            origin = f"{name}/{single.origin or single.name}"
+            self._add(step, Node(name, single.content, taken, name, origin, single.taken))
 
     def _repeat(self, step: Compiled) -> None:
         """Bind the first iterations as a sub-graph that chains them."""
@@ -476,15 +482,17 @@ class _Run:
                 )
                 continue
             content: Applied | Graph = graph
-            taken = operands
+            taken, origin = operands, ""
+            positions: tuple[int, ...] = ()
             made = [*operands, *range(total, total + len(graph.results))]
             carry = made[len(operands) :]
             if len(graph.nodes) == 1:  # one node, beside values that are only passed on
                 (single,) = graph.nodes
                 content, taken = single.content, [operands[k] for k in single.inputs]
+                origin, positions = f"{i}/{single.origin or single.name}", single.taken
                 made = [*operands, *range(total, total + len(content.outputs))]
                 carry = [made[result] for result in graph.results]
-            nodes.append(Node(str(i), content, tuple(taken), str(i)))
+            nodes.append(Node(str(i), content, tuple(taken), str(i), origin, positions))
             carried = list(graph.outputs)
             total += len(content.outputs)
         if not nodes:

@@ -30,12 +30,17 @@ class Node(NamedTuple):
         inputs: ids of the values it takes. Ids number the graph's inputs first, then the
             results of each node in order.
         weights: name of the node whose weights it uses: its own unless weights are shared.
+        origin: its path in the template that was bound, relative to its graph's, where that is not
+            its name: a branch of a single node is that node.
+        taken: where some of its inputs were gated away, the positions of those that are left.
     """
 
     name: str
     content: Applied | Graph
     inputs: tuple[int, ...]
     weights: str
+    origin: str = ""
+    taken: tuple[int, ...] = ()
 
 
 class Graph:
