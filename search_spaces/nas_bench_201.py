@@ -7,16 +7,11 @@ trained: `nasflow.evaluate.table.nas_bench_201` looks them up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nasflow import ir
 
 EDGES = tuple((end, start) for end in (1, 2, 3) for start in range(end))
-OPERATIONS = {
-    "none": lambda x, out: ir.Scale(0.0)(x),
-    "skip_connect": lambda x, out: x,
-    "nor_conv_1x1": lambda x, out: conv(x, out, 1),
-    "nor_conv_3x3": lambda x, out: conv(x, out, 3),
-    "avg_pool_3x3": lambda x, out: ir.AvgPool(3)(x),
-}
 
 
 @ir.block
@@ -56,6 +51,15 @@ def reduction(x: ir.Value, out: int) -> ir.Value:
     y = conv(conv(x, out, 3, 2, name="first"), out, 3, name="second")
     shortcut = ir.Conv2d(out, bias=False, init="torch")(ir.AvgPool(2, 2, padding=0)(x))
     return ir.Add()(y, shortcut)
+
+
+OPERATIONS: dict[str, Callable[..., ir.Value]] = {
+    "none": lambda x, out: ir.Scale(0.0)(x),
+    "skip_connect": lambda x, out: x,
+    "nor_conv_1x1": lambda x, out: conv(x, out, 1),
+    "nor_conv_3x3": lambda x, out: conv(x, out, 3),
+    "avg_pool_3x3": lambda x, out: ir.AvgPool(3)(x),
+}
 
 
 def space(classes: int = 10, size: int = 32, channels: int = 16, cells: int = 5) -> ir.Space:

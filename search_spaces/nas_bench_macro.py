@@ -7,6 +7,8 @@ details follow the authors' github.com/xiusu/NAS-Bench-Macro. All 6,561 networks
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nasflow import ir
 
 STAGES = (
@@ -14,11 +16,6 @@ STAGES = (
     3,
     3,
 )  # layers in each; the first of a stage halves the resolution and doubles the width
-BLOCKS = {
-    "identity": lambda x, out, stride: project(x, out, stride) if stride > 1 else x,
-    "mbconv_e3_k3": lambda x, out, stride: mbconv(x, out, stride, 3, 3),
-    "mbconv_e6_k5": lambda x, out, stride: mbconv(x, out, stride, 6, 5),
-}
 
 
 def conv_norm(
@@ -45,6 +42,13 @@ def mbconv(x: ir.Value, out: int, stride: int, expand: int, kernel: int) -> ir.V
     with ir.scope("project"):
         y = conv_norm(y, out)
     return y if stride > 1 else ir.Add()(x, y)
+
+
+BLOCKS: dict[str, Callable[..., ir.Value]] = {
+    "identity": lambda x, out, stride: project(x, out, stride) if stride > 1 else x,
+    "mbconv_e3_k3": lambda x, out, stride: mbconv(x, out, stride, 3, 3),
+    "mbconv_e6_k5": lambda x, out, stride: mbconv(x, out, stride, 6, 5),
+}
 
 
 def space(classes: int = 10, size: int = 32, channels: int = 32) -> ir.Space:

@@ -22,8 +22,16 @@ from nasflow.ir.expression import (
 from nasflow.ir.graph import Graph, Node
 from nasflow.ir.model import Model
 from nasflow.ir.operation import Applied, Call, Operation, Source, operation
-from nasflow.ir.ops import *  # noqa: F403  # every operation is public under its own name
-from nasflow.ir.ops import __all__ as _operations
+from nasflow.ir.ops.activation import *  # noqa: F403
+from nasflow.ir.ops.attention import *  # noqa: F403
+from nasflow.ir.ops.combine import *  # noqa: F403
+from nasflow.ir.ops.convolution import *  # noqa: F403
+from nasflow.ir.ops.linear import *  # noqa: F403
+from nasflow.ir.ops.neighbours import *  # noqa: F403
+from nasflow.ir.ops.norm import *  # noqa: F403
+from nasflow.ir.ops.pool import *  # noqa: F403
+from nasflow.ir.ops.regularise import *  # noqa: F403
+from nasflow.ir.ops.shape import *  # noqa: F403
 from nasflow.ir.space import Point, Space
 from nasflow.ir.trace import (
     Gated,
@@ -89,4 +97,3 @@ __all__ = [
     "when",
     "where",
 ]
-__all__ += _operations

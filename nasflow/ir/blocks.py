@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from nasflow.ir import ops
+from nasflow import ir
 from nasflow.ir.expression import Expression, Operand
-from nasflow.ir.trace import Value, block
+from nasflow.ir.trace import Value, block, shared
 
-__all__ = ["attention", "dense", "drop_path", "mlp", "residual"]
+__all__ = [
+    "attention",
+    "cbam",
+    "classifier",
+    "conv_bn",
+    "conv_bn_act",
+    "dense",
+    "drop_path",
+    "mlp",
+    "residual",
+    "squeeze_excite",
+]
 
 TRANSFORMER_INIT: Final = ("trunc_normal", 0.02)
 """How vision transformers start linear maps, with biases at zero (Touvron et al., 2021)."""
@@ -16,7 +27,7 @@ TRANSFORMER_INIT: Final = ("trunc_normal", 0.02)
 
 def residual(x: Value, branch: Value, rate: Operand = 0.0) -> Value:
     """Add a branch to what it started from, dropping it at random in training at ``rate``."""
-    value: Value = ops.Add()(x, drop_path(branch, rate))
+    value: Value = ir.Add()(x, drop_path(branch, rate))
     return value
 
 
@@ -24,13 +35,13 @@ def drop_path(x: Value, rate: Operand) -> Value:
     """Drop a branch at random in training; nothing is recorded where ``rate`` is plainly 0."""
     if not isinstance(rate, Expression) and not rate:
         return x
-    value: Value = ops.DropPath(rate)(x)
+    value: Value = ir.DropPath(rate)(x)
     return value
 
 
 def dense(x: Value, out: Operand, name: str, bias: Operand = True, factors: Operand = ()) -> Value:
     """Map the last axis linearly, started as vision transformers are."""
-    linear = ops.Linear(out, bias=bias, init=TRANSFORMER_INIT, factors=factors)
+    linear = ir.Linear(out, bias=bias, init=TRANSFORMER_INIT, factors=factors)
     value: Value = linear(x, name=name)
     return value
 
@@ -38,7 +49,7 @@ def dense(x: Value, out: Operand, name: str, bias: Operand = True, factors: Oper
 @block
 def mlp(x: Value, hidden: Operand, activation: Operand = "gelu") -> Value:
     """Transform each token on its own: (..., D) -> the same. Vaswani et al. (2017), section 3.3."""
-    inner = ops.Activation(activation)(dense(x, hidden, "fc1"), name="act")
+    inner = ir.Activation(activation)(dense(x, hidden, "fc1"), name="act")
     return dense(inner, x.dim("D"), "fc2")
 
 
@@ -53,8 +64,80 @@ def attention(
     """
     qkv = dense(x, 3 * heads * width, "qkv", factors=(3, heads, width))  # type: ignore[operator]
     pattern = f"{axes} l (p h d) -> p {axes} h l d".strip()
-    split = ops.Rearrange(pattern, (("p", 3), ("h", heads)))(qkv, name="heads")
-    q, k, v = ops.Unbind("P", 3)(split)
-    seen = ops.Attention()(q, k, v, *(() if bias is None else (bias,)))
-    merged = ops.Rearrange(f"{axes} h l d -> {axes} l D=(h d)".strip())(seen, name="merge")
+    split = ir.Rearrange(pattern, (("p", 3), ("h", heads)))(qkv, name="heads")
+    q, k, v = ir.Unbind("P", 3)(split)
+    seen = ir.Attention()(q, k, v, *(() if bias is None else (bias,)))
+    merged = ir.Rearrange(f"{axes} h l d -> {axes} l D=(h d)".strip())(seen, name="merge")
     return dense(merged, x.dim("D"), "proj")
+
+
+# -- convolutional networks ---------------------------------------------------------------------
+
+
+def conv_bn(
+    x: Value,
+    out: Operand,
+    kernel: Operand = 1,
+    stride: Operand = 1,
+    groups: Operand = 1,
+    name: str = "conv",
+    norm: ir.BatchNorm | None = None,
+    **attributes: Operand,
+) -> Value:
+    """Convolve without bias, then normalise: (C, H, W) -> (out, H', W')."""
+    convolution = ir.Conv2d(out, kernel, stride, groups=groups, bias=False, **attributes)
+    value: Value = (norm or ir.BatchNorm())(convolution(x, name=name), name=f"{name}_norm")
+    return value
+
+
+def conv_bn_act(x: Value, *args: Any, activation: Operand = "relu", **attributes: Any) -> Value:
+    """Convolve, normalise, and apply a non-linearity; arguments as :func:`conv_bn`."""
+    value: Value = ir.Activation(activation)(conv_bn(x, *args, **attributes))
+    return value
+
+
+@block
+def squeeze_excite(
+    x: Value,
+    hidden: Operand,
+    activation: Operand = "relu",
+    gate: Operand = "sigmoid",
+    init: Operand = "kaiming_normal_fan_out",
+) -> Value:
+    """Scale each channel by a gate computed from the means of all. Hu et al. (2018), section 3."""
+    y = ir.Mean(keep=True)(x, name="squeeze")
+    y = ir.Activation(activation)(ir.Conv2d(hidden, init=init)(y, name="reduce"))
+    y = ir.Activation(gate)(ir.Conv2d(x.dim("C"), init=init)(y, name="expand"))
+    value: Value = ir.Multiply()(x, y)
+    return value
+
+
+@block
+def cbam(x: Value, hidden: Operand) -> Value:
+    """Scale channels, then places, each by a gate from means and maxima. Woo et al. (2018), section 3.
+
+    The norm of the spatial gate is that of the released code.
+    """
+
+    def mlp(y: Value) -> Value:
+        y = ir.Activation("relu")(ir.Linear(hidden)(y, name="reduce"))
+        result: Value = ir.Linear(x.dim("C"))(y, name="expand")
+        return result
+
+    mlp = shared(mlp)
+    channels = ir.Add()(mlp(ir.Mean()(x)), mlp(ir.Max(("H", "W"))(x)))
+    gate = ir.Rearrange("c -> C=c H=() W=()")(ir.Activation("sigmoid")(channels))
+    x = ir.Multiply()(x, gate, name="channels")
+    places = ir.Concat()(ir.Max("C", keep=True)(x), ir.Mean(("C",), keep=True)(x))
+    places = conv_bn(places, 1, 7, name="place", norm=ir.BatchNorm(momentum=0.01))
+    value: Value = ir.Multiply()(x, ir.Activation("sigmoid")(places), name="places")
+    return value
+
+
+def classifier(x: Value, classes: int, dropout: float = 0.0, init: Operand = "torch") -> Value:
+    """Average over all places and map to a score for each class: (C, H, W) -> (classes,)."""
+    x = ir.Mean()(x, name="pool")
+    if dropout:
+        x = ir.Dropout(dropout)(x)
+    value: Value = ir.Linear(classes, init=init)(x, name="classifier")
+    return value

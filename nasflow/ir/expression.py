@@ -320,9 +320,9 @@ def member(operand: Operand, *options: Operand) -> Apply:
     return Apply("member", operand, *options)
 
 
-def round_to(value: Operand, divisor: int = 8, floor: float = 0.9) -> Apply | int:
+def round_to(value: Operand, divisor: Operand = 8, floor: float = 0.9) -> Apply | int:
     """Round to a multiple of ``divisor``: see :func:`make_divisible`."""
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and isinstance(divisor, int):
         return make_divisible(value, divisor, floor)
     return Apply("make_divisible", value, divisor, floor)
 

@@ -50,7 +50,9 @@ class Source:
     build: Call | None = None
 
 
-def module(callee: str, *positional: tuple[str, Scalar], **keyword: tuple[Scalar, Scalar]) -> Source:
+def module(
+    callee: str, *positional: tuple[str, Scalar], **keyword: tuple[Scalar, Scalar]
+) -> Source:
     """Return the source of an operation that is an ``nn.Module``; keywords are (value, default)."""
     named = tuple((name, value, default) for name, (value, default) in keyword.items())
     return Source("{self}({all})", build=Call(callee, positional, named))
@@ -170,7 +172,9 @@ class Applied:
         self.params = sum(weight.numel for weight in self.weights if weight.trainable)
         self.macs = op.macs(*inputs)
         self.key = (type(op).__name__, op.attributes(), inputs)
-        self.idle = self.outputs == inputs and not self.weights and op.source(*inputs).forward == "{0}"
+        self.idle = (
+            self.outputs == inputs and not self.weights and op.source(*inputs).forward == "{0}"
+        )
         self.rule = None
 
 

@@ -93,11 +93,11 @@ class Plan:
                 continue
             ticket = rng.randrange(part.size)
             for option, plan in zip(options, part.plans, strict=True):
-                ticket -= plan.size
-                if ticket < 0:
+                if ticket < plan.size:
+                    point[part.decision.name] = option
+                    plan.sample(rng, point)
                     break
-            point[part.decision.name] = option
-            plan.sample(rng, point)
+                ticket -= plan.size
 
     def enumerate(self, position: int = 0) -> Iterator[dict[str, Scalar]]:
         """Yield every assignment once; the first part varies slowest."""

@@ -10,11 +10,11 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, TypeVar
 
 from nasflow.errors import SpaceError
 from nasflow.ir.expression import (
@@ -123,7 +123,10 @@ def check_name(name: str) -> str:
 def scope(*names: str) -> Iterator[None]:
     """Prefix the names of the nodes and decisions made inside."""
     checked = tuple(check_name(name) for name in names)
-    tokens = (_scope.set(_scope.get() + checked), _decision_scope.set(_decision_scope.get() + checked))
+    tokens = (
+        _scope.set(_scope.get() + checked),
+        _decision_scope.set(_decision_scope.get() + checked),
+    )
     try:
         yield
     finally:
@@ -154,7 +157,11 @@ def qualified(name: str) -> str:
 
 
 def choice(
-    name: str, *options: Scalar, ordered: bool = False, searched: bool = True, default: Scalar = None
+    name: str,
+    *options: Scalar,
+    ordered: bool = False,
+    searched: bool = True,
+    default: Scalar = None,
 ) -> Decision:
     """Declare a decision among ``options``; its full name is prefixed by the scopes around it.
 
@@ -331,11 +338,10 @@ def operands(step: Step) -> tuple[Operand, ...]:
     return ()
 
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def block(function: Callable[P, R]) -> Callable[P, R]:
+def block(function: Callable[..., R]) -> Callable[..., R]:
     """Make a function of values a named sub-graph: one node here, one class in written source.
 
     Positional arguments that are values become the block's inputs; all others are settings. A
@@ -347,7 +353,9 @@ def block(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: Any, **kwargs: Any) -> Any:
         name = kwargs.pop("name", None) or function.__name__.strip("_")
         if "name" in signature.parameters:
-            raise SpaceError(f"block {function.__name__}: 'name' is the node's; rename the argument")
+            raise SpaceError(
+                f"block {function.__name__}: 'name' is the node's; rename the argument"
+            )
         positions = [i for i, arg in enumerate(args) if isinstance(arg, Value)]
         keys = [key for key, arg in kwargs.items() if isinstance(arg, Value)]
         values = [args[i] for i in positions] + [kwargs[key] for key in keys]
@@ -367,7 +375,7 @@ def block(function: Callable[P, R]) -> Callable[P, R]:
         step = Step("call", label, _pairs(values, label), body, (body,), len(body.outputs))
         return record(step)
 
-    return call  # type: ignore[return-value]  # same signature plus `name`
+    return call
 
 
 def _called(
@@ -414,20 +422,23 @@ def _keys_function(index: Operand, keys: Sequence[Scalar]) -> Callable[[Scalar],
 
 
 def switch(
-    index: Operand, branches: dict[Scalar, Callable[..., Any]] | None = None, /, **named: Any
+    index: Operand, branches: Mapping[Any, Callable[..., Any]] | None = None, /, **named: Any
 ) -> Callable[..., Any]:
     """Return a function of values that runs the branch whose key equals ``index``.
 
     Branches are functions of values, given by keyword or as a mapping where keys are no names.
     Decisions made inside a branch exist only where it is taken.
     """
-    table = {**(branches or {}), **named}
+    table: dict[Any, Callable[..., Any]] = {**(branches or {}), **named}
     if isinstance(index, Decision):
         missing = [option for option in index.options if option not in table]
         if missing:
-            raise SpaceError(f"switch on {index!r}: expected a branch for each option, no {missing}")
+            raise SpaceError(
+                f"switch on {index!r}: expected a branch for each option, no {missing}"
+            )
     if not isinstance(index, Expression):
-        return table[index]
+        chosen: Callable[..., Any] = table[index]
+        return chosen
     gate_of = _keys_function(index, tuple(table))
     prefix = index.name.rpartition("/")[2] if isinstance(index, Decision) else "when"
 
@@ -438,7 +449,9 @@ def switch(
         )
         arities = {len(body.outputs) for body in bodies}
         if len(arities) != 1:
-            raise SpaceError(f"switch {label!r}: branches give differing numbers of values {arities}")
+            raise SpaceError(
+                f"switch {label!r}: branches give differing numbers of values {arities}"
+            )
         step = Step("switch", label, _pairs(values, label), (index, tuple(table)), bodies)
         step.arity = arities.pop()
         return record(step)

@@ -131,7 +131,7 @@ class Parts:
 
     def _strategy(self, given: Any) -> Strategy:
         if given is not None and not isinstance(given, Mapping):
-            return given  # type: ignore[no-any-return]
+            return given
         if self.plan["strategy"] is None:
             raise _missing("strategy")
         return strategies.create(self.plan["strategy"], self.space, self.seed)

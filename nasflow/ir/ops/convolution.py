@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Operand, Scalar
@@ -16,7 +16,7 @@ __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 
 def spread(value: Scalar, rank: int, what: str, least: int = 1) -> tuple[int, ...]:
     """Return one integer for each spatial axis from an int or a tuple of them."""
-    values = value if isinstance(value, tuple) else (value,) * rank
+    values: tuple[Any, ...] = value if isinstance(value, tuple) else (value,) * rank
     if len(values) != rank or not all(type(v) is int and v >= least for v in values):
         raise TypeRuleError(f"expected {what} to be {rank} integers from {least}, got {value!r}")
     return values

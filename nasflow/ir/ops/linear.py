@@ -48,7 +48,7 @@ class Linear(Operation):
         if not self.bias:
             return (weight,)
         default = "torch" if law.law == "torch" else "zeros"
-        return (weight, Weight("bias", (rows,), init(self.bias_init or default)))  # type: ignore[arg-type]
+        return (weight, Weight("bias", (rows,), init(self.bias_init or default)))
 
     def macs(self, *types: Type) -> int:
         (x,) = types

@@ -131,19 +131,27 @@ class Mean(Operation):
 
 @operation
 class Max(Operation):
-    """Take the largest entry along a whole axis, which goes."""
+    """Take the largest entry along a whole axis, or several; ``keep`` leaves them with size 1."""
 
     axis: Operand
+    keep: Operand = False
+
+    def _axes(self) -> tuple[str, ...]:
+        return tuple(map(str, self.axis)) if isinstance(self.axis, tuple) else (str(self.axis),)
 
     def infer(self, *types: Type) -> Type:
         (x,) = types
-        x.size(str(self.axis))
-        kept = [(a, s) for a, s in zip(x.axes, x.shape, strict=True) if a != self.axis]
+        left = x.resize(**dict.fromkeys(self._axes(), 1))
+        if self.keep:
+            return left
+        kept = [(a, s) for a, s in zip(x.axes, x.shape, strict=True) if a not in self._axes()]
         return Type(tuple(a for a, _ in kept), tuple(s for _, s in kept), x.dtype, x.batched)
 
     def source(self, *types: Type) -> Source:
         (x,) = types
-        return Source("{0}.amax({dim})", {"dim": x.axes.index(str(self.axis)) + int(x.batched)})
+        dims = tuple(x.axes.index(name) + int(x.batched) for name in self._axes())
+        form = "{0}.amax({dim}, keepdim=True)" if self.keep else "{0}.amax({dim})"
+        return Source(form, {"dim": dims if len(dims) > 1 else dims[0]})
 
     def window(self, *types: Type) -> None:
         return None

@@ -54,7 +54,7 @@ def ahead(place: Place, workers: int) -> int:
     """
     import ray
 
-    cpus: float = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    cpus: float = ray.cluster_resources().get("CPU", 0)
     return int(workers > 1 and cpus < (workers + 1) * place.cpus)
 
 
@@ -64,7 +64,7 @@ def workers(place: Place) -> int:
 
     if place.workers is not None:
         return place.workers
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    resources: dict[str, float] = ray.cluster_resources()
     room = resources.get("CPU", 1) / place.cpus
     if place.gpus:
         room = min(room, resources.get("GPU", 0) / place.gpus)
