@@ -10,13 +10,13 @@ from nasflow import ir
 from nasflow.ir.blocks import TRANSFORMER_INIT, attention, dense, mlp, residual
 
 HEAD_WIDTH = 32
-PATCH = 4
 
 
 def space(
     classes: int = 1000,
     size: int = 224,
     channels: int = 3,
+    patch: int = 4,
     widths: tuple[int, ...] = (96, 128, 192),
     windows: tuple[int, ...] = (7, 12),
     depths: tuple[int, ...] = (2, 2, 18, 2),
@@ -24,7 +24,7 @@ def space(
 ) -> ir.Space:
     """Return the space of Swin transformers for square images of ``size`` pixels.
 
-    ``depths`` are the most blocks of each stage, in pairs: one with plain windows, one shifted.
+    An image is cut into patches of ``patch`` x ``patch`` pixels. ``depths`` are the most blocks of each stage, in pairs: one with plain windows, one shifted.
     ``drop_rate`` is the rate at the end of the last stage; it grows from 0 over the stages.
     """
     width = ir.choice("width", *widths, ordered=True)
@@ -32,7 +32,7 @@ def space(
     ratio = ir.choice("mlp_ratio", 2, 3, 4, ordered=True)
 
     x = ir.image(channels, size)
-    x = ir.Conv2d(width, PATCH, PATCH, padding=0, init="torch")(x, name="patch_embed")
+    x = ir.Conv2d(width, patch, patch, padding=0, init="torch")(x, name="patch_embed")
     x = ir.LayerNorm()(ir.Rearrange("c h w -> h w D=c")(x), name="patch_norm")
     for stage, most in enumerate(depths):
         with ir.scope(f"stage{stage + 1}"):

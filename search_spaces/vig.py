@@ -18,6 +18,7 @@ def space(
     classes: int = 1000,
     size: int = 224,
     channels: int = 3,
+    halvings: int = 4,
     widths: tuple[int, ...] = (192, 320, 640),
     depths: tuple[int, int] = (4, 16),
     neighbours: tuple[int, ...] = (3, 6, 9, 12, 15),
@@ -26,6 +27,7 @@ def space(
 ) -> ir.Space:
     """Return the space of isotropic vision GNNs for square images of ``size`` pixels.
 
+    The stem halves the image up to four times, so that a patch has 2^halvings pixels a side.
     The first block links each patch to ``k`` neighbours, the last to 2k; every fourth block the
     dilation grows by one, as far as there are patches. ``drop_rate`` is the last block's rate.
     """
@@ -34,7 +36,7 @@ def space(
     ratio = ir.choice("mlp_ratio", 2, 4, ordered=True)
     depth = ir.integer("depth", *depths)
 
-    x = stem(ir.image(channels, size), width)
+    x = stem(ir.image(channels, size), width, halvings)
     shape = (width, x.dim("H"), x.dim("W"))
     shrink = ("prefix", "interpolate", "interpolate")
     positions = ir.Parameter(("C", "H", "W"), shape, "zeros", shrink)(name="pos_embed")
@@ -67,10 +69,11 @@ def conv_norm(
 
 
 @ir.block
-def stem(x: ir.Value, width: ir.Operand) -> ir.Value:
-    """Cut the image into patches of 16 x 16 by four convolutions of stride 2, then one more."""
+def stem(x: ir.Value, width: ir.Operand, halvings: int) -> ir.Value:
+    """Turn the image into patches by overlapping convolutions, most of stride 2."""
     for i, part in enumerate((8, 4, 2, 1)):
-        x = ir.Activation("gelu")(conv_norm(x, width // part, 3, 2, name=f"stage{i + 1}"))
+        stride = 2 if i < halvings else 1
+        x = ir.Activation("gelu")(conv_norm(x, width // part, 3, stride, name=f"stage{i + 1}"))
     return conv_norm(x, width, 3, name="stage5")
 
 
