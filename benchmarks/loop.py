@@ -2,15 +2,17 @@
 
     python -m benchmarks.loop [--trials 20] [--rounds 3]
 
-The trials sleep one second each, with 2 workers; bare Tune trials and those of a search alternate in one Ray session.
-Time runs from the first trial's begin to the last one's end, which leaves the starting of workers out of both, and is
-compared with the ideal (trials / workers seconds).
+The trials sleep one second each, with 2 workers; rounds of bare Tune trials and of a search alternate in one Ray
+session. What is compared is the pause between the end of one trial and the begin of the next on the same worker: all
+that a search adds lies in it (asking, binding, recording, sending the network and reading it).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import random
 import statistics
 import tempfile
 import time
@@ -50,8 +52,8 @@ def rate(what: str, trials: int, space: Any, evaluator: Any) -> None:
     print(f"inline, {what}: {trials / seconds:,.0f} evaluations a second, each recorded on disk")
 
 
-def bare(trials: int, folder: str) -> float:
-    """Return the seconds of sleeping trials of Ray Tune itself."""
+def bare(trials: int, folder: str) -> list[float]:
+    """Return the pauses between sleeping trials of Ray Tune itself."""
     from ray import tune
 
     results = tune.Tuner(
@@ -61,18 +63,18 @@ def bare(trials: int, folder: str) -> float:
         run_config=tune.RunConfig(storage_path=folder, verbose=0),
     ).fit()
     assert len(results) == trials
-    return _span(folder)
+    return _pauses(folder)
 
 
-def searched(trials: int, folder: str) -> float:
-    """Return the seconds of the same trials in a search of the NASNet space."""
+def searched(trials: int, folder: str) -> list[float]:
+    """Return the pauses between the same trials in a search of the NASNet space."""
     run = search(
         space={"name": "nasnet"}, strategy={"name": "random"}, budget={"trials": trials}, out=Path(folder) / "run",
         evaluator={"_target_": "benchmarks.loop.Sleep", "folder": folder},
         executor={"name": "tune", "workers": WORKERS},
     )
     assert len(run.entries) == trials and not run.failed
-    return _span(folder)
+    return _pauses(folder)
 
 
 class Sleep:
@@ -98,12 +100,16 @@ def _nap(folder: str) -> None:
     begin = time.time()
     time.sleep(1)
     with open(f"{folder}/naps", "a") as file:
-        file.write(f"{begin} {time.time()}\n")
+        file.write(f"{os.getpid()} {begin} {time.time()}\n")
 
 
-def _span(folder: str) -> float:
-    naps = [tuple(map(float, line.split())) for line in Path(folder, "naps").read_text().splitlines()]
-    return max(end for _, end in naps) - min(begin for begin, _ in naps)
+def _pauses(folder: str) -> list[float]:
+    """Return the seconds between one trial's end and the next one's begin, worker by worker."""
+    naps: dict[str, list[tuple[float, float]]] = {}
+    for line in Path(folder, "naps").read_text().splitlines():
+        worker, begin, end = line.split()
+        naps.setdefault(worker, []).append((float(begin), float(end)))
+    return [b[0] - a[1] for trials in naps.values() for a, b in itertools.pairwise(sorted(trials))]
 
 
 def overhead(trials: int, rounds: int) -> None:
@@ -116,20 +122,30 @@ def overhead(trials: int, rounds: int) -> None:
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
     ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
     try:
-        ours, theirs = [], []
+        pauses: dict[Any, list[float]] = {bare: [], searched: []}
         for _ in range(rounds):
-            for taken, run in ((theirs, bare), (ours, searched)):
+            for run, found in pauses.items():
                 with tempfile.TemporaryDirectory() as folder:
-                    taken.append(run(trials, folder))
+                    found.extend(run(trials, folder))
     finally:
         ray.shutdown()
-    ideal = trials / WORKERS
-    added = [(a - b) / trials * WORKERS for a, b in zip(ours, theirs, strict=True)]
+    theirs, ours = (statistics.mean(found) for found in pauses.values())
+    low, high = interval(pauses[bare], pauses[searched])
     print(
-        f"{trials} trials of 1 s, {WORKERS} workers, ideal {ideal:.1f} s: bare Tune {statistics.mean(theirs):.2f} s, "
-        f"search {statistics.mean(ours):.2f} s; the search adds {statistics.mean(added):+.1%} of a trial "
-        f"({', '.join(f'{x:+.1%}' for x in added)})"
+        f"{rounds} x {trials} trials of 1 s, {WORKERS} workers, pause between two trials of a worker: bare Tune "
+        f"{theirs * 1e3:.1f} ms, search {ours * 1e3:.1f} ms; the search adds {ours - theirs:+.1%} of a trial "
+        f"(95 % interval {low:+.1%} to {high:+.1%})"
     )
+
+
+def interval(first: list[float], second: list[float], draws: int = 2000) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the difference of means, `second` less `first`."""
+    rng = random.Random(0)
+    found = sorted(
+        statistics.fmean(rng.choices(second, k=len(second))) - statistics.fmean(rng.choices(first, k=len(first)))
+        for _ in range(draws)
+    )
+    return found[int(0.025 * draws)], found[int(0.975 * draws)]
 
 
 def main() -> None:
@@ -139,7 +155,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--evaluations", type=int, default=5000)
     arguments = parser.parse_args()
-    cheap(arguments.evaluations)
+    if arguments.evaluations:
+        cheap(arguments.evaluations)
     overhead(arguments.trials, arguments.rounds)
 
 

@@ -52,7 +52,7 @@ def bring_up(place: Place, work: Work) -> Run:
 
     def run(loop: Loop) -> None:
         with connected(place) as workers, _quiet(workers), _scratch() as folder:
-            feed = Feed(loop, place, work, workers + ahead(place, workers))
+            feed = Feed(loop, place, work, workers, ahead(place, workers))
             if loop.over:
                 return
             try:
@@ -66,9 +66,10 @@ def bring_up(place: Place, work: Work) -> Run:
 class Feed(Searcher):
     """Hand the loop's candidates to Tune, and Tune's results to the loop."""
 
-    def __init__(self, loop: Loop, place: Place, work: Work, places: int) -> None:
+    def __init__(self, loop: Loop, place: Place, work: Work, workers: int, ahead: int) -> None:
         super().__init__()
-        self.loop, self.place, self.work, self.places = loop, place, work.to_json(), places
+        self.loop, self.place, self.work = loop, place, work.to_json()
+        self.workers, self.ahead = workers, ahead
         self.problem: BaseException | None = None
         self.jobs: dict[str, Job] = {}
         self.again: deque[Job] = deque()
@@ -81,7 +82,7 @@ class Feed(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next candidate; None while all places are taken or a result must come first."""
-        if len(self.jobs) < self.places:
+        if self._has_room():
             job = self.again.popleft() if self.again else self._guarded(self.loop.next)
             if job is not None:
                 self.jobs[trial_id] = job
@@ -100,6 +101,11 @@ class Feed(Searcher):
             return
         reason = _reason(trial, self.deaths.pop(job.n))
         self._guarded(lambda: self.loop.done(job, reason))
+
+    def _has_room(self) -> bool:
+        """Tell whether to ask for a candidate: for a free worker, or ahead once none waits for its worker to begin."""
+        begun = all(trial_id in self.trials for trial_id in self.jobs)
+        return len(self.jobs) < self.workers + (self.ahead if begun else 0)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the ledger holds all there is."""
