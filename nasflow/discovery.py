@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import json
 import pkgutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,9 @@ from nasflow.errors import ConfigError, NasflowError, SpaceError, nearest
 
 if TYPE_CHECKING:
     from nasflow.ir import Graph, Model, Space
+
+SPACES_KEPT = 8  # spaces of named models that stay built: most models of a family share one
+_spaces: dict[tuple[Callable[..., Any], str], Space] = {}
 
 T = TypeVar("T")
 
@@ -81,8 +85,18 @@ def model(name: str) -> Graph:
         raise ConfigError(
             f"unknown model {name!r}{nearest(name, known)}; `nasflow zoo` lists all {len(known)}"
         )
-    family, entry = known[name]
-    return _space(family, entry.settings).bind(entry.point)
+    return bind(*known[name])
+
+
+def bind(family: str, entry: Model) -> Graph:
+    """Return the graph of a named model of the space called `family`."""
+    factory = find("space", family)
+    key = (factory, json.dumps(entry.settings, sort_keys=True))
+    if key not in _spaces:
+        if len(_spaces) == SPACES_KEPT:
+            _spaces.pop(next(iter(_spaces)))
+        _spaces[key] = _space(family, entry.settings)
+    return _spaces[key].bind(entry.point)
 
 
 def models() -> dict[str, tuple[str, Model]]:

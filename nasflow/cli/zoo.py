@@ -21,7 +21,7 @@ from nasflow.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from nasflow.ir import Graph
+    from nasflow.ir import Graph, Model
 
 COLUMNS = ("model", "space", "input", "params", "macs")
 FORMATS = ("table", "csv", "json")
@@ -39,7 +39,7 @@ def run(config: DictConfig) -> int:
         raise ConfigError(
             f"no model matches {config.match!r}{nearest(str(config.match), models)}; there are {len(models)}"
         )
-    rows = [_row(name, models[name][0]) for name in chosen]
+    rows = [_row(name, *models[name]) for name in chosen]
     if config.format == "json":
         entries = [
             {**dict(zip(COLUMNS, row, strict=True)), **_origin(models[row[0]][1])} for row in rows
@@ -53,17 +53,14 @@ def run(config: DictConfig) -> int:
     return 0
 
 
-def _row(name: str, space: str) -> tuple[str, str, str, int, int]:
-    graph = discovery.model(name)
+def _row(name: str, space: str, entry: Model) -> tuple[str, str, str, int, int]:
+    graph = discovery.bind(space, entry)
     cost = graph.cost()
     return name, space, shapes(graph), cost.params, cost.macs
 
 
-def _origin(entry: object) -> dict[str, object]:
-    return {
-        "source": getattr(entry, "source", None),
-        "reconstructed": getattr(entry, "reconstructed", False),
-    }
+def _origin(entry: Model) -> dict[str, object]:
+    return {"source": entry.source, "reconstructed": entry.reconstructed, "note": entry.note}
 
 
 def shapes(graph: Graph) -> str:
