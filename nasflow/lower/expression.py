@@ -116,6 +116,13 @@ def _placeholder(field: str) -> str:
     return {"all": _ALL, "self": _OWN}.get(field, f"_constant_{field}")
 
 
+@lru_cache(maxsize=4096)
+def mentions(forward: str, support: str, count: int) -> tuple[int, ...]:
+    """Return how often an operation's source mentions each of its ``count`` inputs."""
+    found = [node.id for node in ast.walk(_parse(forward, support)) if isinstance(node, ast.Name)]
+    return tuple(found.count(_placeholder(str(i))) + found.count(_ALL) for i in range(count))
+
+
 def fill(
     forward: str,
     inputs: Sequence[ast.expr],

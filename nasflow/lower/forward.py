@@ -40,6 +40,7 @@ class Step:
     kind: str
     loop: Recurrence | None = None
     own: ast.expr | None = None
+    mentions: tuple[int, ...] = ()  # how often the expression has each input
     width: int = 0
     item: str = ""
     carried: tuple[str, ...] = ()  # what a loop calls what it carries
@@ -83,6 +84,14 @@ class Forward:
         self.naming = _Naming(self, self.statements)
         self.arguments = self.naming.arguments
 
+    @property
+    def result(self) -> str:
+        """The type of what the method returns."""
+        if any(step.kind == "Auxiliary" and step.outputs == self.results for step in self.steps):
+            return "Tensor | tuple[Tensor, Tensor]"
+        count = len(self.results)
+        return "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
+
     # -- steps --------------------------------------------------------------------------------------
 
     def _add(
@@ -101,8 +110,10 @@ class Forward:
         outputs = tuple(range(self.count, self.count + width))
         self.count += width
         step = Step(name, inputs, outputs, self._maker(part, own), "block")
+        step.mentions = (1,) * len(inputs)
         if isinstance(form, OpForm):
             step.kind = form.kind
+            step.mentions = ex.mentions(form.forward, form.support, len(inputs))
         elif isinstance(form, LoopForm):
             step.kind = "loop"
             if not is_module(form):
@@ -134,8 +145,10 @@ class Forward:
 
     def _nest(self) -> list[Step]:
         """Decide which steps are written inside others; return those that are statements."""
-        uses = Counter(value for step in self.steps for value in step.inputs)
-        uses.update(self.results)
+        uses = Counter(self.results)
+        for step in self.steps:
+            for value, count in zip(step.inputs, step.mentions, strict=True):
+                uses[value] += count
         self.inlined: set[int] = set()
         for step in self.steps:
             self._measure(step)

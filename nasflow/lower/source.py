@@ -92,9 +92,7 @@ def _class(family: Family, found: Families) -> Iterator[str]:
             yield from wrap(line, 8)
         yield ""
     arguments = ", ".join(["self", *(f"{name}: Tensor" for name in forward.arguments)])
-    result = ", ".join(["Tensor"] * len(graph.outputs))
-    result = result if len(graph.outputs) == 1 else f"tuple[{result}]"
-    yield from wrap(f"def forward({arguments}) -> {result}:", 4)
+    yield from wrap(f"def forward({arguments}) -> {forward.result}:", 4)
     for line in body:
         inner = len(line) - len(line.lstrip())
         yield from wrap(line.lstrip(), 8 + inner)
