@@ -38,7 +38,7 @@ def test_rl_with_the_settings_of_its_paper_learns(name: str) -> None:
     assert greater(*late) < 0.001
 
 
-@pytest.mark.parametrize("name", list(TABLES))
+@pytest.mark.parametrize("name", [name for name in TABLES if name.startswith("nas_bench")])
 @pytest.mark.parametrize("strategy", ["evolution", "local_search"])
 def test_the_best_of_a_hundred_evaluations_beats_random(strategy: str, name: str) -> None:
     best = [[run.best(100) for run in runs(each, name, 100)] for each in (strategy, "random")]
