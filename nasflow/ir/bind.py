@@ -20,11 +20,10 @@ from nasflow.ir.expression import (
     Expression,
     Operand,
     Scalar,
-    is_open,
     leaves,
     to_python,
 )
-from nasflow.ir.graph import BLOCK, REPEAT, Graph, Node, prune
+from nasflow.ir.graph import BLOCK, REPEAT, Graph, Node, check_sharing, prune
 from nasflow.ir.operation import Applied, applied
 from nasflow.ir.trace import Body, Step, operands
 from nasflow.ir.types import Type
@@ -74,6 +73,7 @@ class Block:
     typed: bool  # whether sizes choose between its steps
     input_names: tuple[str, ...]
     open_arguments: dict[str, Evaluator]  # decisions they mention need not be among the slots
+    shares: bool  # whether some of its steps share weights
 
 
 class Compiler:
@@ -124,6 +124,7 @@ class Compiler:
             found = Block(
                 body.name, formals, tuple(steps), results, len(ids), tuple(sorted(mentioned)),
                 plain, typed, body.input_names, self._open_arguments(body),
+                any(step.weights != step.name for step in steps),
             )  # fmt: skip
             self.blocks[tuple(key)] = found
         return found
@@ -147,11 +148,12 @@ class Compiler:
             )
         if step.kind == "op":
             compiled.operation = type(step.payload)
-            source = text(tuple(step.payload.attributes()))
-            if is_open(tuple(step.payload.attributes())):
-                compiled.attributes = _Function(source)
+            attributes = step.payload.attributes()
+            if operands(step):
+                compiled.attributes = _Function(text(attributes))
             else:
-                compiled.constants = step.payload.attributes()
+                compiled.constants = attributes
+                texts.append(repr(attributes))
         elif step.kind == "input":
             axes, shape, dtype = step.payload
             compiled.attributes, compiled.operation = _Function(text(tuple(shape))), (axes, dtype)
@@ -302,7 +304,10 @@ class _Run:
         if self.block.open_arguments:
             settings["arguments"] = partial(_arguments, self.block, self.values)
         settings["input_names"] = self.block.input_names or tuple(self.input_names)
-        return prune(name, self.inputs, self.nodes, results, kind=BLOCK, **settings)
+        bound = prune(name, self.inputs, self.nodes, results, kind=BLOCK, **settings)
+        if self.block.shares:
+            check_sharing(bound[0])
+        return bound
 
     def _needed(self) -> bytearray:
         """Mark the values that the results need; where sizes decide, all that may be needed."""

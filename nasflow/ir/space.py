@@ -12,7 +12,7 @@ from nasflow.ir.bind import Binder, Compiler
 from nasflow.ir.expression import Decision, Expression, Operand, Scalar, leaves
 from nasflow.ir.graph import Graph
 from nasflow.ir.plan import Gate, Plan, Planner, active, gate_parents
-from nasflow.ir.trace import Body, Step, Value, close, operands
+from nasflow.ir.trace import Body, Step, Value, check_name, close, operands
 
 Point = dict[str, Scalar]
 """Decision name -> value; decisions that are inactive are absent. Plain JSON (tuples as lists)."""
@@ -56,7 +56,7 @@ class Space:
         if captured:
             raise SpaceError(f"space {name!r}: a result was made inside a block and not returned")
         body = Body(name, (), (), steps, mapped, {})
-        self.name = name
+        self.name = check_name(name)
         uses = _uses(body)
         self._gates = _gates(name, uses)
         self.decisions: tuple[Decision, ...] = _ordered(uses, self._gates)

@@ -26,6 +26,7 @@ from nasflow.ir.expression import (
     Scalar,
     check_operand,
     evaluate,
+    is_open,
     leaves,
 )
 
@@ -90,10 +91,13 @@ class Step:
     region: Region | None = field(default_factory=_region.get)
     gate: tuple[Expression, ...] = field(default_factory=_gate.get)
     order: int = field(default_factory=lambda: next(_order))
+    open: tuple[Operand, ...] | None = None  # see `operands`
 
     def outputs(self) -> tuple[Value, ...]:
         """Return the values this step makes."""
-        return tuple(Value(self, i) for i in range(self.arity))
+        if self.arity == 1:
+            return (Value(self),)
+        return tuple([Value(self, i) for i in range(self.arity)])
 
 
 @dataclass(eq=False, slots=True)
@@ -312,7 +316,8 @@ def used_values(step: Step) -> Iterator[Value]:
     """Yield every value that a step reads: inputs, captures, and those whose sizes it mentions."""
     for value, gate in step.inputs:
         yield value
-        yield from _dimension_values(gate)
+        if gate is not None:
+            yield from _dimension_values(gate)
     for body in step.bodies:
         yield from body.captured
     for operand in operands(step):
@@ -325,10 +330,20 @@ def _dimension_values(operand: Operand) -> Iterator[Value]:
             yield leaf.value
 
 
+OPEN: Final = (Expression, tuple)
+"""What an operand that holds a decision or a dimension can be."""
+
+
 def operands(step: Step) -> tuple[Operand, ...]:
-    """Return the expressions of a step other than the gates of its inputs."""
+    """Return the expressions of a step other than the gates of its inputs.
+
+    Of an operation's attributes only those that are open: most are plain values.
+    """
     if step.kind == "op":
-        return tuple(step.payload.attributes())
+        if step.open is None:
+            attributes = step.payload.attributes()
+            step.open = tuple([a for a in attributes if isinstance(a, OPEN) and is_open(a)])
+        return step.open
     if step.kind == "input":
         return tuple(step.payload[1])
     if step.kind in ("pick", "repeat"):
@@ -370,7 +385,8 @@ def block(function: Callable[..., R]) -> Callable[..., R]:
         label = qualified(name)
         called = _called(signature, args, kwargs)
         body = _trace(name, run, values, called=called)
-        body.name = function.__name__.strip("_")
+        kind = function.__name__.strip("_")
+        body.name = kind if NAME.match(kind) else "block"  # a lambda has no name
         body.arguments = _settings(signature, args, kwargs)
         step = Step("call", label, _pairs(values, label), body, (body,), len(body.outputs))
         return record(step)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -343,7 +344,7 @@ def test_isomorphic_networks_agree_with_networkx() -> None:
         return node["op"], node["attributes"], node["types"]
 
     graphs = [grow() for _ in range(60)]
-    for first, second in zip(graphs, graphs[1:], strict=False):
+    for first, second in itertools.pairwise(graphs):
         same = networkx.is_isomorphic(
             first.to_networkx(),
             second.to_networkx(),
@@ -411,7 +412,7 @@ def test_fingerprints_do_not_depend_on_the_process(tmp_path: Path) -> None:
         subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True,
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(ir.__file__).parents[2])},
-        ).stdout  # fmt: skip
+        ).stdout
         for seed in ("0", "1", "2")
     }
     assert len(outs) == 1

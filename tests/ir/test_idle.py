@@ -32,3 +32,11 @@ def test_a_block_of_nothing_is_its_input() -> None:
 
     graph = ir.Space(ir.Activation()(nothing(ir.image(3, 8))), name="net").bind({})
     assert [node.name for node in graph.nodes] == ["activation"]
+
+
+def test_dropping_nothing_leaves_no_node() -> None:
+    rate = ir.choice("rate", 0.0, 0.5)
+    y = ir.DropPath(rate)(ir.Dropout(rate)(ir.Activation()(ir.image(3, 8))))
+    space = ir.Space(y, name="net")
+    assert len(space.bind({"rate": 0.0}).nodes) == 1
+    assert len(space.bind({"rate": 0.5}).nodes) == 3
