@@ -329,6 +329,9 @@ class Skeleton:
         return after
 
 
+SIDES: dict[str, tuple[int, ...]] = {"cifar": (), "imagenet": (224, 299, 331)}
+
+
 def space(
     *,
     classes: int = 10,
@@ -356,15 +359,18 @@ def space(
         auxiliary: whether a second classifier after stage 1 helps training; the network then gives
             (logits, auxiliary logits) in training mode. Published figures leave it out.
     """
-    if skeleton not in ("cifar", "imagenet"):
+    if skeleton not in SIDES:
         raise ir.SpaceError(f"nasnet: expected skeleton cifar or imagenet, got {skeleton!r}")
     if inputs not in (2, 4):
         raise ir.SpaceError(f"nasnet: expected 2 or 4 inputs of a cell, got {inputs!r}")
     plan = Skeleton(blocks, inputs, repeats, filters, drop_path)
-    image = ir.image(channels, size)
+    # The published networks differ in the side of their images: one space holds them all.
+    sides = sorted({size, *SIDES[skeleton]})
+    side = ir.choice("resolution", *sides, ordered=True, searched=False, default=size)
+    image = ir.image(channels, side)
     state = (plan.cifar_stem if skeleton == "cifar" else plan.imagenet_stem)(image)
     done: ir.Operand = 1 if skeleton == "cifar" else 0
-    side = None
+    auxiliary_logits = None
     for number in range(3):
         if number:
             reduced = plan.reduce(state, plan.filters * 2**number, f"reduction{number}")
@@ -372,12 +378,14 @@ def space(
             done = ir.where(plan.downsample == "normal", 1, 0)
         state = plan.stage(number, done, state)
         if number == 1 and auxiliary:
-            side = auxiliary_head(_result(state), classes)
+            auxiliary_logits = auxiliary_head(_result(state), classes)
     x = ir.Mean()(_relu(_result(state)))
     if dropout:
         x = ir.Dropout(dropout)(x)
     logits = ir.Linear(classes)(x, name="classifier")
-    return ir.Space(logits if side is None else ir.Auxiliary()(logits, side), name="nasnet")
+    if auxiliary_logits is not None:
+        logits = ir.Auxiliary()(logits, auxiliary_logits)
+    return ir.Space(logits, name="nasnet")
 
 
 def _result(state: State) -> ir.Value:
@@ -491,7 +499,8 @@ def _network(
 ) -> ir.Model:
     settings: dict[str, object] = {}
     if size > 32:
-        settings = {"skeleton": "imagenet", "classes": 1000, "size": size}
+        settings = {"skeleton": "imagenet", "classes": 1000, "size": 224}
+        more["resolution"] = size
     if blocks == 4:
         settings |= {"blocks": blocks, "inputs": inputs}
     point = {**cells, "repeats": repeats, "filters": filters, **more}

@@ -90,7 +90,8 @@ def test_outputs_equal_timm(size: int) -> None:
 
     entry = nasnet.MODELS["nasnet_a_6_4032"]
     space = nasnet.space(**{**entry.settings, "size": size, "classes": 7})
-    graph = space.bind({**entry.point, "filters": 8, "stem_filters": 12})
+    point = {**entry.point, "resolution": size, "filters": 8, "stem_filters": 12}
+    graph = space.bind(point)
     reference = NASNetALarge(num_classes=7, stem_size=12, num_features=192, drop_rate=0.0)
     for parent in list(reference.modules()):
         for name, child in list(parent.named_children()):
