@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,23 +74,71 @@ search(
 
 def test_a_search_joins_a_running_head(tmp_path: Path) -> None:
     port = free_port()
-    options = [f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--node-ip-address=127.0.0.1",
-               f"--object-store-memory={2**27}", "--disable-usage-stats"]
     # Ray sends a token only where it is told to: an address found by itself (auto) needs no such word.
     env = plain() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-    head = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *options], env=env,
+    with head(port, env, ["--include-dashboard=false"]):
+        join = [sys.executable, "-c", JOIN, str(tmp_path / "run"), f"127.0.0.1:{port}"]
+        subprocess.run(join, cwd=ROOT, env=env, check=True, timeout=90)
+    run = results.load(tmp_path / "run")
+    assert len(found(run)) == 6 and not run.failed
+
+
+SPACE = """
+from nasflow import ir
+
+def space(classes: int = 10, channels: int = 1, size: int = 8) -> ir.Space:
+    x = ir.image(channels=channels, size=size)
+    x = ir.Conv2d(ir.choice("width", 4, 8, 16), ir.choice("kernel", 1, 3))(x)
+    x = ir.Linear(classes)(ir.Mean()(ir.Activation("relu")(x)))
+    return ir.Space(x)
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("aiohttp_cors") is None, reason="submitting jobs needs the extra nasflow[cluster]"
+)
+@pytest.mark.slow
+def test_a_submitted_job_searches_a_space_of_its_own(tmp_path: Path) -> None:
+    port, dashboard = free_port(), free_port()
+    project = tmp_path / "project"
+    (project / "search_spaces").mkdir(parents=True)
+    (project / "search_spaces" / "mine.py").write_text(SPACE)
+    env = plain() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    words = ["search", "space=mine", "strategy=random", "budget.trials=3", "evaluator.epochs=1"]
+
+    def submit(out: str) -> subprocess.CompletedProcess[str]:
+        entry = [sys.executable, "-m", "nasflow", *words, f"out={out}"]
+        command = ["job", "submit", f"--address=http://127.0.0.1:{dashboard}", "--working-dir=.", "--", *entry]
+        return subprocess.run(
+            [sys.executable, "-m", "ray.scripts.scripts", *command], cwd=project, env=env,
+            capture_output=True, text=True, timeout=150,
+        )
+
+    with head(port, env, [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", "--include-dashboard=true"]):
+        wait_for(dashboard)
+        relative = submit("outputs/run")
+        assert relative.returncode != 0 and "temporary copy" in relative.stdout + relative.stderr
+        absolute = submit(str(tmp_path / "run"))
+        assert absolute.returncode == 0, absolute.stdout + absolute.stderr
+    run = results.load(tmp_path / "run")
+    assert len(found(run)) == 3 and not run.failed
+
+
+@contextlib.contextmanager
+def head(port: int, env: dict[str, str], options: list[str]) -> Iterator[None]:
+    """Start the head of a cluster of this machine alone, and end it."""
+    common = [f"--port={port}", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--object-store-memory={2**27}",
+              "--disable-usage-stats"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *common, *options], env=env,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     try:
         wait_for(port)
-        join = [sys.executable, "-c", JOIN, str(tmp_path / "run"), f"127.0.0.1:{port}"]
-        subprocess.run(join, cwd=ROOT, env=env, check=True, timeout=90)
-        run = results.load(tmp_path / "run")
-        assert len(found(run)) == 6 and not run.failed
+        yield
     finally:
-        head.terminate()
-        head.wait(30)
+        process.terminate()
+        process.wait(30)
 
 
 def plain() -> dict[str, str]:
