@@ -24,14 +24,14 @@ def picture(graph: Graph, title: str = "") -> str:
     edges: list[tuple[Hashable, Hashable]] = []
     made: list[Hashable] = []  # by value id: the box that makes it
     for i, (name, kind) in enumerate(zip(graph.input_names, graph.inputs, strict=True)):
-        boxes["in", i] = Box(f"{name}  {_shape(kind)}", "value")
+        boxes["in", i] = Box(f"{name} {_shape(kind)}", "value")
         made.append(("in", i))
     for i, node in enumerate(graph.nodes):
         boxes[i] = Box(_label(node), _kind(node))
         edges += [(made[value], i) for value in dict.fromkeys(node.inputs)]
         made += [i] * len(node.content.outputs)
     for i, (value, kind) in enumerate(zip(graph.results, graph.outputs, strict=True)):
-        boxes["out", i] = Box(f"out  {_shape(kind)}", "value")
+        boxes["out", i] = Box(f"out {_shape(kind)}", "value")
         edges.append((made[value], ("out", i)))
     return draw(boxes, edges, title or graph.name)
 

@@ -66,12 +66,12 @@ class Axis:
         return self.start + (scaled - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Return round values within the axis, about five."""
+        """Return round values within the axis, about six."""
         if self.log and self.high - self.low > 1.5:
             decades = range(math.ceil(self.low), math.floor(self.high) + 1)
             return [float(10**exponent) for exponent in decades]
         low, high = (10**self.low, 10**self.high) if self.log else (self.low, self.high)
-        rough = (high - low) / 5
+        rough = (high - low) / 6
         unit = 10.0 ** math.floor(math.log10(rough))
         step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
         return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -1,0 +1,87 @@
+"""Spaces, strategies and models are found by name, and what is not there is named with the nearest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import nasflow
+from nasflow import discovery
+from nasflow.errors import ConfigError, SpaceError
+
+
+def test_what_comes_with_nasflow_is_found() -> None:
+    assert "nasnet" in nasflow.spaces()
+    assert {"random", "rl"} <= set(discovery.names("strategy"))
+    assert nasflow.model("nasnet_a_6_4032").cost().params == 88_753_150
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: nasflow.space("nasnett"),
+            r"unknown space 'nasnett' \(did you mean 'nasnet'\?\); there are: ",
+        ),
+        (
+            lambda: nasflow.space("nasnet", block=3),
+            r"no setting 'block' \(did you mean 'blocks'\?\)",
+        ),
+        (
+            lambda: nasflow.model("nasnet_a_6_4031"),
+            r"unknown model .*\(did you mean 'nasnet_a_6_4032'\?\)",
+        ),
+        (
+            lambda: discovery.find("strategy", "no.such.module"),
+            "cannot be imported: ModuleNotFoundError",
+        ),
+        (
+            lambda: discovery.find("space", "nasflow.ir.nothing"),
+            "has no function or class 'nothing'",
+        ),
+    ],
+)
+def test_mistakes_are_named(call: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        call()  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a user's folder search_spaces/, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "search_spaces").mkdir()
+    return tmp_path / "search_spaces"
+
+
+def test_a_file_here_is_a_space_at_once(folder: Path) -> None:
+    (folder / "here_a.py").write_text(
+        "from nasflow import ir\n"
+        "def space():\n    return ir.Space(ir.Linear(2)(ir.Mean()(ir.image(1, 4))), name='here')\n"
+        "MODELS = {'here_model': ir.Model()}\n"
+    )
+    assert nasflow.space("here_a").size == 1
+    assert nasflow.models()["here_model"][0] == "here_a"
+    assert nasflow.model("here_model").params == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def space(:", "cannot be imported: SyntaxError"),
+        ("import nowhere_at_all", "cannot be imported: ModuleNotFoundError"),
+        ("x = 1", "defines no function `space"),
+        ("def space():\n    return 3", "expected its function to return an ir.Space, got 3"),
+    ],
+    ids=["syntax", "import", "empty", "no space"],
+)
+def test_a_broken_file_is_named(
+    folder: Path, text: str, message: str, request: pytest.FixtureRequest
+) -> None:
+    name = "broken_" + request.node.callspec.id.replace(" ", "_")
+    (folder / f"{name}.py").write_text(text)
+    with pytest.raises((ConfigError, SpaceError), match=message):
+        nasflow.space(name)
