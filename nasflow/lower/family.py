@@ -30,6 +30,8 @@ from nasflow.lower.recurrence import recurrence
 
 DEEPEST: Final = 64
 """Levels of nesting; beyond it a graph is taken for a mistake."""
+NEUTRAL: Final = {"DropPath": 0.0, "Dropout": 0.0}
+"""Operations that keep no weights, with the first argument that makes them do nothing."""
 LONGEST_EXPRESSION: Final = 3
 """Operations of a block that is written in place of its class."""
 SHORTEST_LABEL: Final = 3
@@ -120,15 +122,20 @@ class Family:
         if not absent:
             return False
         for i in sorted(absent - self.optional):
+            if self._neutral(i) is not None:
+                continue
             name = self.template.nodes[i].name
             for row in self.rows:
                 row[i] = [Slot(name, True, False), *row[i]]
-        self.optional |= absent
+        self.optional |= {i for i in absent if self._neutral(i) is None}
         for graph, row in zip(other.graphs, other.rows, strict=True):
             theirs = iter(row)
             full = []
             for i, slots in enumerate(self.slots):
-                if i in absent:
+                neutral = self._neutral(i)
+                if i in absent and neutral is not None:
+                    full.append([neutral, *slots[1:]])
+                elif i in absent:
                     flag = Slot(slots[0].hint, False, False)
                     full.append([flag, *(replace(slot, value=MISSING) for slot in slots[1:])])
                 elif i in self.optional:
@@ -147,6 +154,13 @@ class Family:
             value = tuple(value) if isinstance(value, Each) else value
             found.append(Slot(parameter.name, value, parameter.default))
         return found
+
+    def _neutral(self, node: int) -> Slot | None:
+        """Return the first argument with which a node of its kind changes nothing, if any."""
+        form = self.forms[node]
+        if isinstance(form, OpForm) and form.kind in NEUTRAL:
+            return replace(self.slots[node][0], value=NEUTRAL[form.kind])
+        return None
 
 
 def _absent(family: Family, other: Family) -> set[int]:

@@ -387,7 +387,7 @@ class _Naming:
         outer = {step.inputs[k] for kind, k in step.loop.takes if kind == "outer"}
         kept = {self.names[v] for v in outer if v in self.names} | self.live(i)
         for p, value in enumerate(before):
-            later = {self.names.get(v, "") for v in before[p + 1 :] if v is not None}
+            later = {self.names.get(v, "") for v in before[p + 1 :] if v is not None and v != value}
             taken = {*chosen, *kept, *later}
             start = step.loop.start[p]
             wanted = self.variable(step.carried[start] if start >= 0 else "x")

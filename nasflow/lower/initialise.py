@@ -29,16 +29,16 @@ def initialise(module: nn.Module, graph: Graph, seed: int | None = None) -> None
     have = tensors(module)
     with torch.no_grad():
         for group in declared(graph):
-            fans = _fans([weight for _, weight in group])
+            sizes = fans([weight for _, weight in group])
             for path, weight in group:
                 if path not in have or not weight.persistent:
                     continue
                 target = have[path]
                 if target.device.type != "meta":
-                    _fill(target, weight, fans, generator)
+                    fill(target, weight, sizes, generator)
 
 
-def _fill(
+def fill(
     target: Tensor, weight: Weight, fans: tuple[int, int], generator: torch.Generator | None
 ) -> None:
     """Start one tensor; drawn on the CPU, so that a seed means the same on every device."""
@@ -53,7 +53,7 @@ def _fill(
     target.copy_(drawn)
 
 
-def _fans(weights: Sequence[Weight]) -> tuple[int, int]:
+def fans(weights: Sequence[Weight]) -> tuple[int, int]:
     """Return fan in and fan out of an operation, by PyTorch's convention for its weight matrix."""
     for weight in weights:
         shape = weight.shape

@@ -26,7 +26,7 @@ _kept: Final[OrderedDict[str, ModuleType]] = OrderedDict()
 _lock: Final = Lock()
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
     """Leave the weights of modules made inside as they lie in memory: they are drawn later."""
 
     def __torch_function__(
@@ -60,12 +60,18 @@ def to_torch(
         GraphError: a name or value of the graph cannot stand in source, or an operation keeps
             other tensors than it declares.
     """
-    source, name = write(graph)
-    device = torch.get_default_device() if device is None else device
-    with torch.device(device), _Undrawn():
-        module: nn.Module = getattr(load(source), name)()
+    module = construct(graph, device)
     _check(graph, module)
     initialise(module, graph, seed)
+    return module
+
+
+def construct(graph: Graph, device: torch.device | str | None = None) -> nn.Module:
+    """Return the graph's module with its weights as they lie in memory."""
+    source, name = write(graph)
+    device = torch.get_default_device() if device is None else device
+    with torch.device(device), Undrawn():
+        module: nn.Module = getattr(load(source), name)()
     return module
 
 

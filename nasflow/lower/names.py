@@ -59,6 +59,7 @@ def attribute(name: str) -> str:
 def variable(name: str, taken: Iterable[str] = ()) -> str:
     """Return a variable called ``name`` or nearly so, and not among ``taken``."""
     name = name if name.isidentifier() and name.isascii() else "x"
+    name = "length" if name == "l" else name  # which looks like a 1
     if name in VARIABLES or hasattr(builtins, name):
         name += "_"
     return fresh(name, taken)
@@ -84,5 +85,6 @@ def camel(name: str) -> str:
 
 def singular(name: str) -> str:
     """Return what one of several is called: ``stage0_blocks`` gives ``stage_block``."""
+    name = name.removesuffix("_else")
     plain = "_".join(filter(None, (part.rstrip("0123456789") for part in name.split("_"))))
     return plain[:-1] if plain.endswith("s") and not plain.endswith("ss") else plain or "block"

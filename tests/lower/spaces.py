@@ -7,7 +7,9 @@ from collections.abc import Callable
 from nasflow import ir
 
 
-def conv_bn(x: ir.Value, out: ir.Operand, kernel: int = 3, stride: int = 1, name: str = "") -> ir.Value:
+def conv_bn(
+    x: ir.Value, out: ir.Operand, kernel: int = 3, stride: int = 1, name: str = ""
+) -> ir.Value:
     x = ir.Conv2d(out, kernel, stride, bias=False)(x, name=f"{name}conv")
     return ir.BatchNorm()(x, name=f"{name}bn")
 
@@ -51,7 +53,7 @@ def cell(previous: ir.Value, current: ir.Value, out: ir.Operand) -> ir.Value:
                 )
                 pair.append(operation(picked, name=side))
             states.append(ir.Add()(*pair, name="sum"))
-    return ir.Concat()(*states[2:])
+    return ir.Concat()(*states)
 
 
 def cells() -> ir.Space:
@@ -83,9 +85,9 @@ def translator() -> ir.Space:
     source, target = ir.ids(6, name="source"), ir.ids(5, name="target")
     table = ir.Parameter(("V", "D"), (20, width), ("normal", 0.1))(name="embedding")
     embed = ir.Embedding(20, width)
-    memory = ir.repeat(
-        lambda x: ir.LayerNorm()(ir.Add()(x, attend(x, x, 2))), 2, name="encoder"
-    )(embed(source, table))
+    memory = ir.repeat(lambda x: ir.LayerNorm()(ir.Add()(x, attend(x, x, 2))), 2, name="encoder")(
+        embed(source, table)
+    )
     x = ir.repeat(
         lambda x: ir.LayerNorm()(ir.Add()(x, attend(x, memory, ir.choice("heads", 1, 2, 4)))),
         ir.integer("depth", 1, 3),

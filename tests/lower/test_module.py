@@ -32,7 +32,9 @@ def graph(name: str, seed: int) -> ir.Graph:
 def inputs(graph: ir.Graph, device: str = "cpu") -> list[Tensor]:
     shapes = [((2, *kind.shape), kind.dtype) for kind in graph.inputs]
     return [
-        torch.randint(5, shape, device=device) if dtype == "int" else torch.randn(shape, device=device)
+        torch.randint(5, shape, device=device)
+        if dtype == "int"
+        else torch.randn(shape, device=device)
         for shape, dtype in shapes
     ]
 

@@ -1,0 +1,114 @@
+"""Every operation: what it declares is what PyTorch makes of its source."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from nasflow import ir
+from nasflow.ir.operation import OPERATIONS
+from nasflow.lower import to_torch
+
+MAP = ir.Type(("C", "H", "W"), (4, 9, 7))
+TOKENS = ir.Type(("L", "D"), (6, 8))
+HEADS = ir.Type(("H", "L", "D"), (2, 6, 4))
+WINDOWS = ir.Type(("W", "H", "L", "D"), (3, 2, 6, 4))
+IDS = ir.Type(("L",), (5,), "int")
+VIDEO = ir.Type(("C", "T", "H", "W"), (4, 5, 6, 6))
+
+EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
+    "Activation": [((form,), (MAP,)) for form in ("relu", "gelu_tanh", "squared_relu")],
+    "Add": [((), (MAP, MAP)), ((), (MAP, MAP.resize(H=1, W=1)))],
+    "Attention": [
+        ((), (HEADS, HEADS, HEADS)),
+        ((0.1, True, 0.1), (HEADS, HEADS, HEADS)),
+        ((), (WINDOWS, WINDOWS, WINDOWS, ir.Type(("H", "L", "S"), (2, 6, 6), batched=False))),
+    ],
+    "Auxiliary": [((), (ir.Type(("D",), (3,)), ir.Type(("D",), (3,))))],
+    "AvgPool": [((3,), (MAP,)), ((2, 2, 0, True, True), (MAP,)), ((3, 2), (VIDEO,))],
+    "BatchNorm": [((), (MAP,)), ((1e-3, 0.01, False), (VIDEO,)), ((), (ir.Type(("C",), (4,)),))],
+    "Concat": [((), (MAP, MAP)), (("L",), (TOKENS.resize(L=1), TOKENS))],
+    "Conv1d": [((8, 3, 2), (ir.Type(("C", "L"), (4, 9)),))],
+    "Conv2d": [
+        ((8, 3, 2), (MAP,)),
+        ((4, (1, 7), 1, "half", 1, 4, False), (MAP,)),
+        ((8, 3, 1, 2, 2, 2), (MAP,)),
+    ],
+    "Conv3d": [((8, (1, 3, 3), (1, 2, 2)), (VIDEO,))],
+    "DropPath": [((0.2, True), (MAP,))],
+    "Dropout": [((0.2,), (MAP,))],
+    "Embedding": [((20, 8), (IDS,)), ((20, 8), (IDS, ir.Type(("V", "D"), (20, 8), batched=False)))],
+    "Expand": [(("H", 3), (MAP.resize(H=1),))],
+    "Flatten": [((), (MAP,))],
+    "Gather": [((), (TOKENS, ir.Type(("L", "K"), (5, 3), "int")))],
+    "GroupNorm": [((2,), (MAP,))],
+    "LayerNorm": [((), (TOKENS,)), ((1e-6, True), (MAP,))],
+    "Linear": [((16,), (TOKENS,)), ((24, False, "torch", None, (3, 2, 4)), (TOKENS,))],
+    "Matmul": [((), (HEADS, HEADS.resize(L=4, D=6))), ((True,), (HEADS, HEADS))],
+    "Max": [(("H",), (MAP,)), (("C", True), (MAP,))],
+    "MaxPool": [((3,), (MAP,)), ((3, 2, 0, True), (MAP,))],
+    "Mean": [((), (MAP,)), ((("T",), True), (VIDEO,))],
+    "Multiply": [((), (MAP, MAP.resize(C=1)))],
+    "NearestNeighbours": [((2, 2), (TOKENS,))],
+    "Pad": [(((1, 2, 0, 1),), (MAP,)), (((1, 1), -1.0), (TOKENS,))],
+    "Parameter": [((("L", "D"), (3, 4)), ()), ((("D",), (4,), "ones", "prefix", False), ())],
+    "Rearrange": [
+        (("c (h p) w -> L=(h w) D=(c p)", (("p", 3),)), (MAP,)),
+        (("l (h d) -> h l d", (("h", 2),)), (TOKENS,)),
+    ],
+    "RelativePositions": [((3,), ())],
+    "Roll": [(((-1, 2), ("H", "W")), (MAP,))],
+    "Scale": [((0.5,), (MAP,))],
+    "ShiftedWindowMask": [((6, 6, 3, 1), ())],
+    "SinusoidalPositions": [((6, 8), ())],
+    "Slice": [(("C", 1, 3), (MAP,)), (("L", 0, 1, True), (TOKENS,))],
+    "Softmax": [((), (TOKENS,))],
+    "Split": [((2,), (MAP,)), (((1, 3),), (MAP,))],
+    "Subsample": [((), (MAP,)), ((2, 1), (MAP,))],
+    "Subtract": [((), (MAP, MAP))],
+    "Unbind": [(("H", 2), (HEADS,))],
+}
+"""For each operation some (attributes, input types)."""
+
+CASES = [(name, *example) for name, examples in EXAMPLES.items() for example in examples]
+
+
+def sample(kind: ir.Type, device: str) -> Tensor:
+    shape = (2, *kind.shape) if kind.batched else kind.shape
+    if kind.dtype == "int":
+        return torch.randint(5, shape, device=device)
+    return torch.randn(shape, device=device)
+
+
+def network(name: str, attributes: tuple[object, ...], types: tuple[ir.Type, ...]) -> ir.Graph:
+    """Return a network of nothing but one operation."""
+    made = ir.Applied(OPERATIONS[name](*attributes), types)
+    node = ir.Node("only", made, tuple(range(len(types))), "only")
+    results = range(len(types), len(types) + len(made.outputs))
+    return ir.Graph("net", types, [node], list(results))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("name", "attributes", "types"), CASES)
+def test_declared_is_real(
+    name: str, attributes: tuple[object, ...], types: tuple[ir.Type, ...], device: str
+) -> None:
+    graph = network(name, attributes, types)
+    module = to_torch(graph, device=device).eval()
+    assert sum(p.numel() for p in module.parameters()) == graph.params
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        found = module(*(sample(kind, device) for kind in types))
+    found = found if isinstance(found, tuple) else (found,)
+    kinds = {"float": torch.float32, "int": torch.int64}
+    for value, kind in zip(found, graph.outputs, strict=True):
+        assert tuple(value.shape) == ((2, *kind.shape) if kind.batched else kind.shape)
+        assert value.dtype == kinds[kind.dtype]
+    if device == "meta":
+        assert counter.get_total_flops() == 2 * 2 * graph.macs  # two samples
+
+
+def test_every_operation_has_an_example() -> None:
+    declared = {name for name, cls in OPERATIONS.items() if cls.__module__.startswith("nasflow.")}
+    assert declared == set(EXAMPLES)
