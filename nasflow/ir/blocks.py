@@ -16,6 +16,7 @@ __all__ = [
     "conv_bn_act",
     "dense",
     "drop_path",
+    "mbconv",
     "mlp",
     "residual",
     "squeeze_excite",
@@ -134,10 +135,50 @@ def cbam(x: Value, hidden: Operand) -> Value:
     return value
 
 
-def classifier(x: Value, classes: int, dropout: float = 0.0, init: Operand = "torch") -> Value:
+def classifier(x: Value, classes: int, dropout: Operand = 0.0, init: Operand = "torch") -> Value:
     """Average over all places and map to a score for each class: (C, H, W) -> (classes,)."""
     x = ir.Mean()(x, name="pool")
-    if dropout:
+    if isinstance(dropout, Expression) or dropout:
         x = ir.Dropout(dropout)(x)
     value: Value = ir.Linear(classes, init=init)(x, name="classifier")
+    return value
+
+
+@block
+def mbconv(
+    x: Value,
+    out: Operand,
+    kernel: Operand = 3,
+    stride: int = 1,
+    expand: Operand = 6,
+    se: Operand = 0.25,
+    activation: Operand = "silu",
+    rate: Operand = 0.0,
+    norm: ir.BatchNorm | None = None,
+) -> Value:
+    """Expand by 1x1, convolve each channel, squeeze and excite, project by 1x1, add ``x`` if it fits.
+
+    Sandler et al. (2018), figure 4; Tan & Le (2019), table 1. ``se`` is a share of the channels of
+    ``x``, 0 for none. Convolutions start as in the released code: normal with variance 2 over the
+    fan out of one group.
+    """
+    settings: dict[str, Any] = {"norm": norm, "activation": activation}
+
+    def widen(x: Value) -> Value:
+        return conv_bn_act(x, ir.nearest_integer(x.dim("C") * expand), name="expand", **settings)
+
+    y = ir.when(expand == 1, lambda x: x, widen)(x, name="widen")
+    init = ("normal", 2**0.5 / kernel)  # type: ignore[operator]  # of an expression, too
+    hidden = y.dim("C")
+    y = conv_bn_act(y, hidden, kernel, stride, hidden, name="depthwise", init=init, **settings)
+
+    def squeeze(y: Value, x: Value) -> Value:
+        return squeeze_excite(y, ir.maximum(ir.floor(x.dim("C") * se), 1), activation)
+
+    y = ir.when(se == 0, lambda y, x: y, squeeze)(y, x, name="squeeze")
+    y = conv_bn(y, out, name="project", norm=norm)
+    if stride != 1:
+        return y
+    add = ir.when(x.dim("C") == y.dim("C"), lambda x, y: residual(x, y, rate), lambda x, y: y)
+    value: Value = add(x, y, name="residual")
     return value

@@ -1,0 +1,90 @@
+"""EfficientNet: seven stages of inverted bottlenecks, scaled in depth, width and resolution together.
+
+Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019 (arXiv
+1905.11946), table 1 (the baseline) and section 3.3 (compound scaling); the rounding of the scaled
+sizes and the larger networks' factors follow the authors' released code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nasflow import ir
+from nasflow.ir.blocks import classifier, conv_bn_act, mbconv
+
+# Filters and stride of each stage (table 1).
+STAGES = ((16, 1), (24, 2), (40, 2), (80, 2), (112, 1), (192, 2), (320, 1))
+WIDTHS = (1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 4.3)
+DEPTHS = (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1, 3.6, 5.3)
+SIZES = (224, 240, 260, 300, 380, 456, 528, 600, 672, 800)
+
+
+def space(
+    *,
+    classes: int = 1000,
+    channels: int = 3,
+    widths: tuple[float, ...] = WIDTHS,
+    depths: tuple[float, ...] = DEPTHS,
+    sizes: tuple[int, ...] = SIZES,
+    drop_path: float = 0.0,
+) -> ir.Space:
+    """Return the space of scaled baselines.
+
+    Args:
+        classes, channels: number of classes; channels of the images.
+        widths, depths, sizes: factors of all filters and of all stages' layers, and sides of the
+            images in pixels: what compound scaling chooses.
+        drop_path: rate of stochastic depth at the last layer; it grows with the stage.
+    """
+    width = ir.choice("width", *widths, ordered=True)
+    depth = ir.choice("depth", *depths, ordered=True)
+    size = ir.choice("resolution", *sizes, ordered=True)
+    dropout = ir.choice("dropout", 0.0, 0.2, 0.3, 0.4, 0.5, searched=False)
+
+    def scaled(filters: int) -> ir.Operand:
+        return ir.round_to_8(filters * width)
+
+    x = conv_bn_act(ir.image(channels, size), scaled(32), 3, 2, activation="silu", name="stem")
+    for number, (filters, stride) in enumerate(STAGES, 1):
+        with ir.scope(f"stage{number}"):
+            layers = ir.ceil(ir.integer("layers", 1, 4) * depth)
+            settings: dict[str, Any] = {
+                "kernel": ir.choice("kernel", 3, 5, ordered=True),
+                "expand": ir.choice("expand", 1, 3, 6, ordered=True),
+                "se": ir.choice("se", 0.0, 0.25, ordered=True),
+                "rate": drop_path * (number - 1) / (len(STAGES) - 1),
+            }
+            x = mbconv(x, scaled(filters), stride=stride, **settings, name="first")
+
+            def layer(x: ir.Value, settings: dict[str, Any] = settings) -> ir.Value:
+                return mbconv(x, x.dim("C"), **settings)
+
+            x = ir.repeat(layer, layers - 1)(x)
+    x = conv_bn_act(x, scaled(1280), activation="silu", name="head")
+    return ir.Space(classifier(x, classes, dropout, init="fan_out_uniform"), name="efficientnet")
+
+
+LAYERS, KERNELS = (1, 2, 2, 3, 3, 4, 1), (3, 3, 5, 3, 5, 5, 3)
+BASELINE: dict[str, Any] = {}
+for _number, (_layers, _kernel) in enumerate(zip(LAYERS, KERNELS, strict=True), 1):
+    BASELINE |= {f"stage{_number}/layers": _layers, f"stage{_number}/kernel": _kernel}
+    BASELINE |= {f"stage{_number}/expand": 1 if _number == 1 else 6, f"stage{_number}/se": 0.25}
+
+
+def _model(width: float, depth: float, size: int, dropout: float) -> ir.Model:
+    scale = {"width": width, "depth": depth, "resolution": size, "dropout": dropout}
+    return ir.Model({**scale, **BASELINE}, {}, "Tan & Le (2019), tables 1 and 2, and released code")
+
+
+MODELS: dict[str, ir.Model] = {
+    "efficientnet_b0": _model(1.0, 1.0, 224, 0.2),
+    "efficientnet_b1": _model(1.0, 1.1, 240, 0.2),
+    "efficientnet_b2": _model(1.1, 1.2, 260, 0.3),
+    "efficientnet_b3": _model(1.2, 1.4, 300, 0.3),
+    "efficientnet_b4": _model(1.4, 1.8, 380, 0.4),
+    "efficientnet_b5": _model(1.6, 2.2, 456, 0.4),
+    "efficientnet_b6": _model(1.8, 2.6, 528, 0.5),
+    "efficientnet_b7": _model(2.0, 3.1, 600, 0.5),
+    "efficientnet_b8": _model(2.2, 3.6, 672, 0.5),
+    "efficientnet_l2": _model(4.3, 5.3, 800, 0.5),
+}
