@@ -24,8 +24,9 @@ def space(
 ) -> ir.Space:
     """Return the space of Swin transformers for square images of ``size`` pixels.
 
-    An image is cut into patches of ``patch`` x ``patch`` pixels. ``depths`` are the most blocks of each stage, in pairs: one with plain windows, one shifted.
-    ``drop_rate`` is the rate at the end of the last stage; it grows from 0 over the stages.
+    An image is cut into patches of ``patch`` x ``patch`` pixels. ``depths`` are the most blocks of
+    each stage, in pairs: one with plain windows, one shifted. ``drop_rate`` is the last block's
+    rate; the first block's is 0.
     """
     width = ir.choice("width", *widths, ordered=True)
     window = ir.choice("window", *windows, ordered=True)
@@ -34,20 +35,23 @@ def space(
     x = ir.image(channels, size)
     x = ir.Conv2d(width, patch, patch, padding=0, init="torch")(x, name="patch_embed")
     x = ir.LayerNorm()(ir.Rearrange("c h w -> h w D=c")(x), name="patch_norm")
-    for stage, most in enumerate(depths):
+    counts = []
+    for stage, most in enumerate(depths, start=1):
+        with ir.scope(f"stage{stage}"):
+            counts.append(ir.integer("depth", 2, most, step=2))
+    for stage, count in enumerate(counts):
         with ir.scope(f"stage{stage + 1}"):
-            depth = ir.integer("depth", 2, most, step=2)
             if stage:
                 x = patch_merging(x)
-            heads = width * 2**stage // HEAD_WIDTH
-            rate = drop_rate * (stage + 1) / len(depths)
+            heads, before = width * 2**stage // HEAD_WIDTH, sum(counts[:stage])
 
             def block(
-                x: ir.Value, i: int, heads: ir.Operand = heads, rate: float = rate
+                x: ir.Value, i: int, heads: ir.Operand = heads, before: ir.Operand = before
             ) -> ir.Value:
+                rate = drop_rate and drop_rate * (before + i) / (sum(counts) - 1)
                 return swin_block(x, heads, window, ratio, rate, shifted=i % 2 == 1)
 
-            x = ir.repeat(block, depth)(x)
+            x = ir.repeat(block, count)(x)
     x = ir.Mean(("H", "W"))(ir.LayerNorm()(x, name="norm"))
     return ir.Space(dense(x, classes, "head"), name="swin")
 

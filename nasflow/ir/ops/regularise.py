@@ -28,6 +28,8 @@ class Dropout(Operation):
         return types[0]
 
     def source(self, *types: Type) -> Source:
+        if not self.rate:
+            return Source("{0}")
         return module("nn.Dropout", ("p", self.rate))  # type: ignore[arg-type]
 
 
@@ -63,6 +65,8 @@ class DropPath(nn.Module):
         return types[0]
 
     def source(self, *types: Type) -> Source:
+        if not self.rate:
+            return Source("{0}")
         return module("DropPath", ("rate", self.rate), scheduled=(bool(self.scheduled), False))  # type: ignore[arg-type]
 
 
