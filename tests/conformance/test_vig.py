@@ -73,9 +73,10 @@ def test_counts(name: str) -> None:
     assert_counts(nasflow.model(name), *COUNTS[name])
 
 
-def test_vig_b_prints_the_paper_s_figures() -> None:
-    graph = nasflow.model("vig_b")
-    assert (round(graph.params / 1e6, 1), round(graph.macs / 1e9, 1)) == (86.8, 17.6)
+def test_vig_b_is_as_large_as_the_paper_prints() -> None:
+    graph = nasflow.model("vig_b")  # table 1: 86.8 M and 17.7 B; by the same rule 17.64
+    assert round(graph.params / 1e6, 1) == 86.8
+    assert graph.macs == pytest.approx(17.7e9, rel=0.004)
 
 
 def test_outputs() -> None:
