@@ -14,6 +14,7 @@ __all__ = [
     "classifier",
     "conv_bn",
     "conv_bn_act",
+    "convnext_block",
     "dense",
     "drop_path",
     "mbconv",
@@ -182,3 +183,24 @@ def mbconv(
     add = ir.when(x.dim("C") == y.dim("C"), lambda x, y: residual(x, y, rate), lambda x, y: y)
     value: Value = add(x, y, name="residual")
     return value
+
+
+@block
+def convnext_block(
+    x: Value,
+    kernel: Operand = 7,
+    expand: Operand = 4,
+    rate: Operand = 0.0,
+    scale: Operand = 1e-6,
+) -> Value:
+    """Convolve each channel, then transform each place; (C, H, W) -> the same.
+
+    Liu et al. (2022), "A ConvNet for the 2020s", figure 4. ``scale`` starts LayerScale.
+    """
+    channels = x.dim("C")
+    depthwise = ir.Conv2d(channels, kernel, groups=channels, init=TRANSFORMER_INIT)
+    y = ir.Rearrange("c h w -> h w D=c")(depthwise(x, name="depthwise"))
+    y = mlp(ir.LayerNorm(1e-6)(y, name="norm"), expand * channels)
+    gamma = ir.Parameter(("D",), (channels,), ("constant", scale))(name="gamma")
+    y = ir.Rearrange("h w d -> C=d h w")(ir.Multiply()(y, gamma, name="scaled"))
+    return residual(x, y, rate)
