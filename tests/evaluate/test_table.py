@@ -58,10 +58,10 @@ def test_nas_bench_macro_is_complete_and_prints_its_known_best() -> None:
 def test_a_thousand_look_ups_take_less_than_a_tenth_of_a_second() -> None:
     networks = table.nas_bench_macro()
     point = {f"layer{i}": "identity" for i in range(8)}
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(1000):
         networks(None, point=point)
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:

@@ -61,9 +61,9 @@ def test_ten_thousand_evaluations_cost_less_than_a_millisecond_each() -> None:
     strategy = Evolution(space, seed=0)
     for i in range(10_000):
         strategy.seen.add({"made": i})
-    started = time.perf_counter()
+    started = time.process_time()
     for i in range(500):
         point = strategy.ask()
         assert point is not None
         strategy.tell(point, Result(reward=float(i % 7)))
-    assert time.perf_counter() - started < 500 * 0.001 * 2  # twice: the machine may be busy
+    assert time.process_time() - started < 500 * 0.001 * 2  # twice: other machines are slower

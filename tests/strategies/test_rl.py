@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Literal
 
 import pytest
 
@@ -31,23 +32,20 @@ def run(strategy: RL, target: ir.Point, count: int) -> list[float]:
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "reinforce"])
-def test_it_climbs_towards_a_known_optimum(algorithm: str) -> None:
-    space = nasflow.space("nasnet")
-    rewards = run(
-        RL(space, seed=0, algorithm=algorithm, learning_rate=0.003), searched(space, 1), 400
-    )  # type: ignore[arg-type]
-    assert sum(rewards[-100:]) / 100 > 1.6 * sum(rewards[:100]) / 100
+def test_it_climbs_towards_a_known_optimum(algorithm: Literal["ppo", "reinforce"]) -> None:
+    space = flat(*[6] * 16)
+    strategy = RL(space, seed=0, algorithm=algorithm, learning_rate=0.003)
+    rewards = run(strategy, searched(space, 1), 400)
+    assert sum(rewards[-100:]) > 2 * sum(rewards[:100])
 
 
 def test_a_proposal_and_its_result_take_under_20_milliseconds() -> None:
     space = nasflow.space("nasnet")
     strategy = RL(space, seed=0)
     run(strategy, searched(space, 1), 20)
-    started = time.perf_counter()
+    started = time.process_time()
     run(strategy, searched(space, 1), 100)
-    assert (
-        time.perf_counter() - started < 100 * 0.020 * 2
-    )  # twice: the machine that tests may be busy
+    assert time.process_time() - started < 100 * 0.020 * 2  # twice: other machines are slower
 
 
 def test_the_unit_of_the_reward_does_not_matter() -> None:
