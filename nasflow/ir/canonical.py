@@ -19,13 +19,22 @@ and ties that are hard to break. Wrong merges need a collision of 128-bit digest
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
+from nasflow.ir.absorb import (
+    Condition,
+    Free,
+    Lookup,
+    holds,
+    of_results,
+    shared_weights,
+    through,
+    within,
+)
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
-from nasflow.ir.rules import Kind, digest, label, permuted, rule
+from nasflow.ir.rules import Kind, digest, label, rule
 from nasflow.ir.types import Type
 
 INLINED: Final = 10
@@ -37,10 +46,6 @@ LONGEST: Final = 2048
 WORK: Final = 50_000
 """Entries that may be visited to tell equal shared entries apart; then any order is taken."""
 
-Condition = bool | frozenset[tuple[int, str]]
-"""When the order of a concatenation is free: always, never, or where later weights absorb a
-permutation of these (result, axis) pairs of the graph."""
-Free = frozenset[tuple[int, str]]
 NOTHING: Final[Free] = frozenset()
 
 
@@ -70,6 +75,10 @@ def _tuple(key: bytes, terms: list[bytes]) -> bytes:
     return digest(b"%b%d %b%b" % (key, len(terms), lengths, b"".join(terms)))
 
 
+Entry = tuple[int | str, bytes, tuple[int, ...], bool, Any]
+INPUT: Final[Entry] = (Kind.PLAIN, b"", (), False, None)
+
+
 class Form:
     """A graph without names: entries in order, inputs first. Arguments are positions of entries.
 
@@ -79,22 +88,18 @@ class Form:
     """
 
     __slots__ = (
-        "args", "chain", "conditions", "digests", "flat", "kinds", "labels", "more", "named", "own",
-        "results", "size", "symbols", "uses", "zeros",
+        "chain", "conditions", "digests", "entries", "flat", "named", "own", "results", "size",
+        "symbols", "uses", "zeros",
     )  # fmt: skip
 
     def __init__(self, inputs: tuple[Type, ...]) -> None:
         self.symbols = [_symbol(i, type_) for i, type_ in enumerate(inputs)]
-        count = len(inputs)
-        self.kinds: list[int | str] = [Kind.PLAIN] * count
-        self.labels: list[bytes] = [b""] * count
-        self.args: list[tuple[int, ...]] = [()] * count
-        self.own: list[bool] = [False] * count
-        self.more: list[Any] = [None] * count
+        self.entries: list[Entry] = [INPUT] * len(inputs)
         self.zeros: dict[int, Type] = {}
         self.results: list[int] = []
         self.conditions: Free = NOTHING
         self.chain: tuple[tuple[bytes, bool], ...] | None = None
+        self.own = False
         self.uses: list[int] = []
         self.size = 0
         self.named: list[int] = []
@@ -105,12 +110,8 @@ class Form:
         self, kind: int | str, key: bytes, args: tuple[int, ...], own: bool, more: Any = None
     ) -> int:
         """Append an entry and return its position."""
-        self.kinds.append(kind)
-        self.labels.append(key)
-        self.args.append(args)
-        self.own.append(own)
-        self.more.append(more)
-        return len(self.kinds) - 1
+        self.entries.append((kind, key, args, own, more))
+        return len(self.entries) - 1
 
     def add_zero(self, type_: Type) -> int:
         """Append a value that is zero."""
@@ -121,44 +122,45 @@ class Form:
     def finish(self, results: list[int]) -> None:
         """Set the results; find what is used how often, and what that makes of the entries."""
         self.results = results
-        kinds, own, args = self.kinds, self.own, self.args
-        uses = [0] * len(kinds)
+        entries = self.entries
+        count = len(self.symbols)
+        uses = [0] * len(entries)
         for result in results:
             uses[result] += 1
         grouped = False
-        for e in range(len(kinds) - 1, len(self.symbols) - 1, -1):
+        conditions: set[tuple[int, str]] = set()
+        for e in range(len(entries) - 1, count - 1, -1):
             used = uses[e]
             if used:
+                kind, _, args, own, more = entries[e]
                 # What holds no weights itself is as if written anew at each of its uses.
-                ways = 1 if own[e] or used == 1 else 2
-                kind = kinds[e]
-                for a in args[e]:
+                ways = 1 if own or used == 1 else 2
+                for a in args:
                     uses[a] += ways
-                    if kind and kinds[a] == kind:
+                    if kind and entries[a][0] == kind:
                         grouped = True
+                if more is not None:
+                    for condition in more[1].values() if more.__class__ is tuple else (more,):
+                        if condition.__class__ is frozenset:
+                            conditions |= condition
         self.uses = uses
-        self.flat = self._grouped() if grouped else set()
-        self.size = sum(map(bool, uses)) - sum(map(bool, uses[: len(self.symbols)]))
-        self.named = [e for e, used in enumerate(uses) if used > 1 and own[e]]
-        conditions: set[tuple[int, str]] = set()
-        for more in self.more:
-            if more is not None:
-                for condition in more[1].values() if more.__class__ is tuple else (more,):
-                    if condition.__class__ is frozenset:
-                        conditions |= condition
         self.conditions = frozenset(conditions)
+        self.size = len(entries) - count - uses[count:].count(0)
+        owning = [e for e, entry in enumerate(entries) if entry[3] and uses[e]]
+        self.own = bool(owning)
+        self.named = [e for e in owning if uses[e] > 1]
+        self.flat = self._grouped() if grouped else set()
         self.chain = self._as_chain()
 
     def _grouped(self) -> set[tuple[int, int]]:
         """Return the (outer, inner) pairs of sums whose inner one is as if written in the outer."""
         counts: dict[int, int] = {}
         flat = set()
-        for e in range(len(self.symbols), len(self.kinds)):
-            kind = self.kinds[e]
+        for e, (kind, _, args, _, _) in enumerate(self.entries):
             if kind and kind != Kind.SORTED:
                 count = 0
-                for a in self.args[e]:
-                    inner = counts.get(a, MOST) if self.kinds[a] == kind else MOST
+                for a in args:
+                    inner = counts.get(a, MOST) if self.entries[a][0] == kind else MOST
                     count += inner if inner < MOST else 1
                     if inner < MOST:
                         flat.add((e, a))
@@ -167,15 +169,16 @@ class Form:
 
     def _as_chain(self) -> tuple[tuple[bytes, bool], ...] | None:
         """Return (label, own) of a chain's last owning entry and before, and of what follows it."""
-        if len(self.symbols) != 1 or len(self.results) != 1 or self.zeros:
+        if len(self.symbols) != 1 or self.results != [len(self.entries) - 1] or self.zeros:
             return None
-        last = len(self.kinds) - 1
-        if self.results[0] != last or any(more is not None for more in self.more):
-            return None
-        if any(args != (e,) for e, args in enumerate(self.args[1:])) or any(self.kinds):
-            return None
-        cut = max((e + 1 for e, own in enumerate(self.own) if own), default=1)
-        parts = (b"".join(self.labels[1:cut]), True), (b"".join(self.labels[cut:]), False)
+        cut = 1
+        for e, (kind, key, args, own, _) in enumerate(self.entries):
+            if e and (kind or not key or args != (e - 1,)):
+                return None
+            if own:
+                cut = e + 1
+        labels = [entry[1] for entry in self.entries]
+        parts = (b"".join(labels[1:cut]), True), (b"".join(labels[cut:]), False)
         return tuple(part for part in parts if part[0])
 
     def digest(self, free: Free) -> bytes:
@@ -194,16 +197,18 @@ class Form:
     def terms(self, free: Free, marks: dict[int, bytes]) -> tuple[list[bytes], list[bytes]]:
         """Return the terms of the results and of the shared entries, marked ones told apart."""
         terms: list[Any] = list(self.symbols)
-        labels, args, uses, flat = self.labels, self.args, self.uses, self.flat
+        append = terms.append
+        uses, flat = self.uses, self.flat
         shared = dict.fromkeys(self.named, b"")
         parts_of: dict[int, list[bytes]] = {}
-        for e in range(len(terms), len(labels)):
+        for e in range(len(terms), len(uses)):
             if not uses[e]:
-                terms.append(None)
+                append(None)
                 continue
-            kind, taken = self.kinds[e], args[e]
+            kind, key, taken, _, more = self.entries[e]
             if kind == 0:
-                key = labels[e] or self._opaque(e, free)
+                if not key:
+                    key = self._opaque(more, free)
                 if len(taken) == 1:
                     term = terms[taken[0]] + key
                     if len(term) > LONGEST:
@@ -211,25 +216,27 @@ class Form:
                 else:
                     term = _tuple(key, [terms[a] for a in taken])
             else:
-                parts: list[bytes] = []
-                for a in taken:
-                    if flat and (e, a) in flat:
-                        parts.extend(parts_of[a])
-                    else:
-                        parts.append(terms[a])
-                if kind.__class__ is int or kind.__class__ is Kind or _holds(self.more[e], free):
-                    parts.sort()
                 if flat:
+                    parts: list[bytes] = []
+                    for a in taken:
+                        if (e, a) in flat:
+                            parts.extend(parts_of[a])
+                        else:
+                            parts.append(terms[a])
                     parts_of[e] = parts
-                term = _tuple(labels[e], parts)
+                else:
+                    parts = [terms[a] for a in taken]
+                if kind.__class__ is not str or holds(more, free):
+                    parts.sort()
+                term = _tuple(key, parts)
             if e in shared:
                 term = shared[e] = digest(b"shared" + marks.get(e, b"") + term)
-            terms.append(term)
+            append(term)
         return [terms[result] for result in self.results], list(shared.values())
 
-    def _opaque(self, e: int, free: Free) -> bytes:
-        inner, conditions = self.more[e]
-        holding = [pair for pair, condition in conditions.items() if _holds(condition, free)]
+    def _opaque(self, more: Any, free: Free) -> bytes:
+        inner, conditions = more
+        holding = [pair for pair, condition in conditions.items() if holds(condition, free)]
         found: bytes = inner.digest(frozenset(holding))
         return found
 
@@ -252,7 +259,7 @@ class Form:
             if tied is None:
                 return results, shared
             mark = b"%16d" % len(marks)
-            work += len(tied[2]) * len(self.kinds)
+            work += len(tied[2]) * len(self.entries)
             chosen = tied[2][0]
             if work <= WORK:
                 chosen = min(tied[2], key=lambda e: self._outcome(free, {**marks, e: mark}))
@@ -263,38 +270,24 @@ class Form:
         return results, sorted(shared)
 
 
-def _holds(condition: Condition | None, free: Free) -> bool:
-    if condition.__class__ is bool or condition is None:
-        return bool(condition)
-    return condition <= free  # type: ignore[operator]  # a frozenset
-
-
 # -- from a graph to its form ---------------------------------------------------------------------
-
-Lookup = Callable[[int, str], Condition]
-"""When a permutation of a result along an axis is absorbed, seen from the form being built."""
-
 
 def form(graph: Graph) -> Form:
     """Return the form of a graph, made once."""
     found: Form | None = graph.__dict__.get("_form")
     if found is None:
         found = Form(graph.inputs)
-        results = _walk(found, graph, list(range(len(graph.inputs))), _of_results)
+        results = _walk(found, graph, list(range(len(graph.inputs))), of_results)
         found.finish(results)
         graph.__dict__["_form"] = found
     return found
 
 
-def _of_results(result: int, axis: str) -> Condition:
-    return frozenset([(result, axis)])
-
-
 def _walk(target: Form, graph: Graph, values: list[int], lookup: Lookup) -> list[int]:
     """Append a graph's nodes to a form; ``values`` are the entries of its inputs."""
-    sharing = _shared_weights(graph)
+    sharing = shared_weights(graph)
     owners: dict[str, int] = {}
-    zeros = target.zeros
+    zeros, entries = target.zeros, target.entries
     for node in graph.nodes:
         content = node.content
         args = tuple([values[value] for value in node.inputs])
@@ -305,7 +298,8 @@ def _walk(target: Form, graph: Graph, values: list[int], lookup: Lookup) -> list
             made = content.rule or rule(content)
             kind = made.kind
             if kind == Kind.PLAIN and not zero and len(content.outputs) == 1:
-                values.append(target.add(Kind.PLAIN, made.label, args, made.own))
+                values.append(len(entries))
+                entries.append((Kind.PLAIN, made.label, args, made.own, None))
             elif kind == Kind.ALIAS:
                 values.append(args[0])
             elif zero or kind == Kind.ZERO:
@@ -313,10 +307,17 @@ def _walk(target: Form, graph: Graph, values: list[int], lookup: Lookup) -> list
             else:
                 more = None
                 if kind.__class__ is str:
-                    more = _within(graph, len(values), kind, lookup)
+                    more = within(graph, len(values), kind, lookup)
                 _spread(target, values, len(content.outputs), kind, made.label, args, made.own, more)
         else:
             assert isinstance(content, Graph)
+            shape = form(content)
+            if shape.chain is not None and not zero:
+                for key, own in shape.chain:
+                    entries.append((Kind.PLAIN, key, args, own, None))
+                    args = (len(entries) - 1,)
+                values.append(args[0])
+                continue
             _enter(target, content, args, zero, graph, values, lookup)
     return [values[result] for result in graph.results]
 
@@ -331,14 +332,6 @@ def _spread(
         values.append(entry)
     else:
         values.extend(target.add(Kind.PLAIN, _item(i), (entry,), False) for i in range(count))
-
-
-def _shared_weights(graph: Graph) -> frozenset[str]:
-    """Return the names under which several nodes share weights."""
-    if all(node.weights == node.name for node in graph.nodes):
-        return frozenset()
-    names = [node.weights for node in graph.nodes]
-    return frozenset(name for name in names if names.count(name) > 1)
 
 
 def _shared(
@@ -376,7 +369,7 @@ def _with_zeros(
                 return list(args)
     more = None
     if isinstance(made.kind, str):
-        more = _within(graph, value, made.kind, lookup)
+        more = within(graph, value, made.kind, lookup)
     values: list[int] = []
     _spread(target, values, len(outputs), made.kind, made.label, args, made.own, more)
     return values
@@ -386,18 +379,12 @@ def _enter(
     target: Form, inner: Graph, args: tuple[int, ...], zero: bool, outer: Graph,
     values: list[int], lookup: Lookup,
 ) -> None:  # fmt: skip
-    """Append a sub-graph: as a chain, entry by entry, or, if it is large, as one opaque entry."""
+    """Append a sub-graph entry by entry or, if it is large, as one opaque entry."""
     shape = form(inner)
-    if shape.chain is not None and not zero:
-        entry = args[0]
-        for key, own in shape.chain:
-            entry = target.add(Kind.PLAIN, key, (entry,), own)
-        values.append(entry)
-        return
     first = len(values)
 
     def inside(result: int, axis: str) -> Condition:
-        return _within(outer, first + result, axis, lookup)
+        return within(outer, first + result, axis, lookup)
 
     if zero:
         values.extend(_walk(target, inner, list(args), inside))
@@ -406,100 +393,21 @@ def _enter(
     else:
         conditions = {pair: inside(*pair) for pair in shape.conditions}
         more = (shape, conditions)
-        _spread(target, values, len(inner.results), Kind.PLAIN, b"", args, any(shape.own), more)
+        _spread(target, values, len(inner.results), Kind.PLAIN, b"", args, shape.own, more)
 
 
 def _replay(target: Form, shape: Form, args: tuple[int, ...], inside: Lookup) -> list[int]:
     """Append the entries of a form, its inputs replaced by ``args``."""
     places = list(args)
-    for e in range(len(shape.symbols), len(shape.kinds)):
-        more = shape.more[e]
+    entries = target.entries
+    for kind, key, taken, own, more in shape.entries[len(args) :]:
         if more is not None:
             if more.__class__ is tuple:
-                more = (more[0], {pair: _through(c, inside) for pair, c in more[1].items()})
+                more = (more[0], {pair: through(c, inside) for pair, c in more[1].items()})
             else:
-                more = _through(more, inside)
-        taken = tuple([places[a] for a in shape.args[e]])
-        places.append(target.add(shape.kinds[e], shape.labels[e], taken, shape.own[e], more))
-        if e in shape.zeros:
-            target.zeros[places[-1]] = shape.zeros[e]
+                more = through(more, inside)
+        places.append(len(entries))
+        entries.append((kind, key, tuple([places[a] for a in taken]), own, more))
+    for e, type_ in shape.zeros.items():
+        target.zeros[places[e]] = type_
     return [places[result] for result in shape.results]
-
-
-# -- permutations that later weights absorb -------------------------------------------------------
-
-
-def _within(graph: Graph, value: int, axis: str, lookup: Lookup) -> Condition:
-    """Return when a permutation of a value is absorbed, seen from the form being built."""
-    return _through(absorbed(graph, value, axis), lookup)
-
-
-def _through(condition: Condition, lookup: Lookup) -> Condition:
-    if condition.__class__ is bool:
-        return condition
-    return _all(lookup(result, axis) for result, axis in condition)  # type: ignore[union-attr]
-
-
-def _all(conditions: Any) -> Condition:
-    """Return when all of the conditions hold."""
-    pairs: set[tuple[int, str]] = set()
-    for condition in conditions:
-        if condition is False:
-            return False
-        if condition is not True:
-            pairs |= condition
-    return frozenset(pairs) if pairs else True
-
-
-def absorbed(graph: Graph, value: int, axis: str) -> Condition:
-    """Return when permuting a value along an axis changes nothing that later weights cannot undo.
-
-    Every use must lead, through operations that keep the permutation, to weights used only there,
-    or to a result of the graph; those results are the condition.
-    """
-    memo: dict[tuple[int, str], Condition] | None = graph.__dict__.get("_absorbed")
-    if memo is None:
-        memo = graph.__dict__["_absorbed"] = {}
-    found = memo.get((value, axis))
-    if found is None:
-        found = memo[value, axis] = _fate(graph, value, axis)
-    return found
-
-
-def _fate(graph: Graph, value: int, axis: str) -> Condition:
-    pairs = {(i, axis) for i, result in enumerate(graph.results) if result == value}
-    for content, position, first in _users(graph).get(value, ()):
-        if content is None:
-            return False
-        if isinstance(content, Graph):
-            inner = absorbed(content, position, axis)
-            onward = tuple(inner) if isinstance(inner, frozenset) else () if inner else None
-        else:
-            onward = permuted(content, axis)
-        if onward is None:
-            return False
-        for i, onward_axis in onward:
-            condition = absorbed(graph, first + i, onward_axis)
-            if condition is False:
-                return False
-            if condition is not True:
-                pairs |= condition
-    return frozenset(pairs) if pairs else True
-
-
-def _users(graph: Graph) -> dict[int, list[tuple[Any, int, int]]]:
-    """Return (content, which input, id of the first result) of each use of each value.
-
-    The content is None where the weights are used elsewhere too: those absorb nothing.
-    """
-    users: dict[int, list[tuple[Any, int, int]]] | None = graph.__dict__.get("_users")
-    if users is None:
-        users = graph.__dict__["_users"] = {}
-        sharing = _shared_weights(graph)
-        first = len(graph.inputs)
-        for node in graph.nodes:
-            content = None if sharing and node.weights in sharing else node.content
-            for position, value in enumerate(node.inputs):
-                users.setdefault(value, []).append((content, position, first))
-            first += len(node.content.outputs)
-    return users

@@ -1,0 +1,119 @@
+"""Which permutations of a value later weights absorb, so that an order of concatenation is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from nasflow.ir.graph import Graph
+from nasflow.ir.rules import permuted
+
+Free = frozenset[tuple[int, str]]
+Condition = bool | Free
+"""When a permutation is absorbed: always, never, or where permutations of these (result, axis)
+pairs of the graph are."""
+Lookup = Callable[[int, str], Condition]
+"""When a permutation of a result along an axis is absorbed, seen from further out."""
+
+
+def holds(condition: Condition | None, free: Free) -> bool:
+    """Whether a condition holds where permutations of the pairs in ``free`` are absorbed."""
+    if isinstance(condition, frozenset):
+        return condition <= free
+    return bool(condition)
+
+
+def of_results(result: int, axis: str) -> Condition:
+    """Return the condition that a permutation of a result is absorbed, left open."""
+    return frozenset([(result, axis)])
+
+
+def within(graph: Graph, value: int, axis: str, lookup: Lookup) -> Condition:
+    """Return when a permutation of a value is absorbed, seen from further out."""
+    return through(absorbed(graph, value, axis), lookup)
+
+
+def through(condition: Condition, lookup: Lookup) -> Condition:
+    """Return a condition on a graph's results as one on what they become further out."""
+    if isinstance(condition, frozenset):
+        return every(lookup(result, axis) for result, axis in condition)
+    return condition
+
+
+def every(conditions: Iterable[Condition]) -> Condition:
+    """Return when all of the conditions hold."""
+    pairs: Condition = True
+    for condition in conditions:
+        pairs = both(pairs, condition)
+    return pairs
+
+
+def both(first: Condition, second: Condition) -> Condition:
+    """Return when two conditions hold."""
+    if first is True or second is False:
+        return second
+    if second is True or first is False:
+        return first
+    return first | second
+
+
+def absorbed(graph: Graph, value: int, axis: str) -> Condition:
+    """Return when permuting a value along an axis changes nothing that later weights cannot undo.
+
+    Every use must lead, through operations that keep the permutation, to weights used only there,
+    or to a result of the graph; those results are the condition.
+    """
+    memo: dict[str, list[Condition]] | None = graph.__dict__.get("_absorbed")
+    if memo is None:
+        memo = graph.__dict__["_absorbed"] = {}
+    found = memo.get(axis)
+    if found is None:
+        found = memo[axis] = _of_values(graph, axis)
+    return found[value]
+
+
+def _of_values(graph: Graph, axis: str) -> list[Condition]:
+    """Return the condition of every value of a graph, last ones first found."""
+    found: list[Condition] = [True] * len(graph.types)
+    for position, result in enumerate(graph.results):
+        found[result] = both(found[result], frozenset([(position, axis)]))
+    sharing = shared_weights(graph)
+    first = len(graph.types)
+    for node in reversed(graph.nodes):
+        content: Any = node.content
+        first -= len(content.outputs)
+        if sharing and node.weights in sharing:  # weights used elsewhere too absorb nothing
+            for value in node.inputs:
+                found[value] = False
+            continue
+        nested = isinstance(content, Graph)
+        for position, value in enumerate(node.inputs):
+            if found[value] is False:
+                continue
+            inner = absorbed(content, position, axis) if nested else _moves(content, axis)
+            if inner is True:
+                continue
+            if inner is not False:
+                inner = every(
+                    found[first + i] if onward == axis else absorbed(graph, first + i, onward)
+                    for i, onward in inner
+                )
+            found[value] = both(found[value], inner)
+    return found
+
+
+def _moves(content: Any, axis: str) -> Condition:
+    """Return where an operation takes a permutation of its input, as a condition on its results."""
+    onward = permuted(content, axis)
+    return False if onward is None else frozenset(onward) or True
+
+
+def shared_weights(graph: Graph) -> frozenset[str]:
+    """Return the names under which several nodes share weights."""
+    for node in graph.nodes:
+        if node.weights is not node.name and node.weights != node.name:
+            break
+    else:
+        return frozenset()
+    names = [node.weights for node in graph.nodes]
+    return frozenset(name for name in names if names.count(name) > 1)
