@@ -66,7 +66,7 @@ class Work:
     space: str | None = None
     paths: Sequence[str] = ()
     time_limit: float | None = None
-    memory: int | None = None
+    memory: float | None = None
     threads: int = 1
     run: str = ""
 
@@ -104,7 +104,7 @@ def takes_point(evaluate: Evaluate) -> bool:
 
 def perform(
     evaluate: Evaluate, graph: Graph, point: Point, seed: int, *, report: Report | None = None,
-    time_limit: float | None = None, memory: int | None = None, overdue: Callable[[], None] | None = None,
+    time_limit: float | None = None, memory: float | None = None, overdue: Callable[[], None] | None = None,
 ) -> Outcome:
     """Evaluate one graph; whatever goes wrong becomes an outcome."""
     begin = time.perf_counter()
@@ -251,13 +251,13 @@ def _within(seconds: float | None, overdue: Callable[[], None] | None) -> Iterat
 
 
 @contextlib.contextmanager
-def _below(memory: int | None) -> Iterator[None]:
+def _below(memory: float | None) -> Iterator[None]:
     """Let the body allocate at most `memory` bytes more than the process has (Linux: private data of the process)."""
     if memory is None:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + memory, before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + int(memory), before[1]))
     try:
         yield
     finally:
@@ -271,7 +271,7 @@ def _data_bytes() -> int:
     return 0
 
 
-def _out_of_memory(memory: int | None) -> str:
+def _out_of_memory(memory: float | None) -> str:
     return "out of memory" if memory is None else f"out of memory: limit of {memory / 2**20:,.0f} MiB"
 
 

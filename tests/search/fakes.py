@@ -200,9 +200,11 @@ def note(log: str | None, line: str) -> None:
 
 
 class Epochs:
-    """Report an accuracy after each of five epochs."""
+    """Report an accuracy after each of five epochs; a first width of 3 fails before."""
 
     def __call__(self, graph: Any, *, seed: int, report: Any = None) -> dict[str, float]:
+        if graph.widths[0] == 3:
+            raise CandidateError("unlucky")
         for epoch in range(1, 6):
             measures = {"accuracy": graph.widths[0] * epoch / 100, "epoch": epoch}
             if report is not None:

@@ -126,7 +126,7 @@ def test_failing_trials_are_recorded_and_the_search_goes_on(setup: dict[str, Any
     setup["space"] |= {"places": 1, "options": 7}
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}
     setup["evaluator"] = {"_target_": f"{FAKES}.Faulty"}
-    run = search(**setup, executor={"name": "tune", "workers": 2, "time_limit": 1, "memory": 64 * 2**20})
+    run = search(**setup, executor={"name": "tune", "workers": 2, "time_limit": 1, "memory": 64.0 * 2**20})
     assert {e.point["w0"]: e.result.error for e in run.entries} == {
         1: "an operation of the user's raised", 2: "accuracy is nan", 3: "time limit of 1 s",
         4: "time limit of 1 s", 5: "out of memory: limit of 64 MiB", 6: None, 7: None,
@@ -161,7 +161,7 @@ def test_a_scheduler_may_stop_a_trial_early(setup: dict[str, Any]) -> None:
     }
     setup["strategy"] = Backwards()
     run = search(**setup, executor={"name": "tune", "workers": 1, "scheduler": scheduler})
-    assert len(run.entries) == 8 and not run.failed
+    assert len(run.entries) == 8 and [e.result.error for e in run.failed] == ["unlucky"]
     stopped = [e for e in run.entries if e.result.measures.get("stopped_early")]
     assert stopped and all(e.result.measures["epoch"] < 5 for e in stopped)
 

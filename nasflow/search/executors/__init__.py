@@ -34,7 +34,7 @@ class Place:
     cpus: float = 1
     gpus: float = 0
     time_limit: float | None = None
-    memory: int | None = None
+    memory: float | None = None
     retries: int = 2
     batch: int = 8
     scheduler: Mapping[str, Any] | None = None

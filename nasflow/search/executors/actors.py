@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from nasflow.errors import RunError
-from nasflow.search.executors.cluster import connected
+from nasflow.search.executors.cluster import connected, last_line
 from nasflow.search.job import Job, Outcome, Work, parcel, run_remote
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Pool:
         try:
             outcomes = [Outcome(**json.loads(text)) for text in ray.get(reference)]
         except RayTaskError as error:
-            raise RunError(f"a Ray worker cannot evaluate: {str(error).strip().splitlines()[-1]}") from error
+            raise RunError(f"a Ray worker cannot evaluate: {last_line(error)}") from error
         except RayError:
             self._replace(actor, reference, batch, loop)
             return

@@ -78,6 +78,12 @@ def check(place: Place) -> None:
         _probe(head, address)
 
 
+def last_line(error: BaseException) -> str:
+    """Return the line of a remote error that says what happened: below the remote traceback, it is the last one."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
 def in_job_copy() -> bool:
     """Tell whether the working directory is the temporary copy that a submitted Ray job runs in."""
     return JOB_FILES in Path.cwd().as_posix()

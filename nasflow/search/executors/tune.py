@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import shutil
 import tempfile
 from collections import Counter, deque
@@ -20,7 +21,7 @@ from ray.exceptions import RayActorError
 from ray.tune.search import Searcher
 
 from nasflow.errors import RunError
-from nasflow.search.executors.cluster import ahead, connected, environment
+from nasflow.search.executors.cluster import ahead, connected, environment, last_line
 from nasflow.search.job import Job, Outcome, Work, construct, finite, parcel, run_remote
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a candidate that fails has no measure for a scheduler
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -58,6 +60,8 @@ def bring_up(place: Place, work: Work) -> Run:
             try:
                 _fit(feed, place, folder)
             except BaseException as error:  # Tune wraps what the loop raised in errors of its own
+                if feed.problem is None and isinstance(error, Exception):
+                    raise RunError(f"Ray Tune gave up: {last_line(error)}; all results are safe: resume") from error
                 raise feed.problem or error from error
 
     return run
@@ -86,7 +90,8 @@ class Feed(Searcher):
             job = self.again.popleft() if self.again else self._guarded(self.loop.next)
             if job is not None:
                 self.jobs[trial_id] = job
-                return {"n": job.n, "job": Parcel(parcel(job)), "work": Parcel(self.work)}
+                config = {"n": job.n, "job": Parcel(parcel(job)), "work": Parcel(self.work)}
+                return config | {"metric": (self.place.scheduler or {}).get("metric")}
         return None if self.jobs or self.again else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -163,7 +168,8 @@ def _trial(config: dict[str, Any]) -> None:
         tune.report({"measures": finite(measures), **finite(measures)})
 
     outcome = run_remote(config["work"].text, config["job"].text, report)
-    tune.report({**finite(json.loads(outcome)["measures"]), "outcome": outcome})
+    missing = {config["metric"]: math.nan} if config["metric"] else {}  # schedulers look for it where a candidate fails
+    tune.report({**missing, **finite(json.loads(outcome)["measures"]), "outcome": outcome})
 
 
 def _outcome(result: dict[str, Any]) -> Outcome:
@@ -183,7 +189,7 @@ def _reason(trial: Any, attempts: int) -> Outcome:
     cause = trial.get_pickled_error() if trial is not None else None
     if cause is None or isinstance(cause, RayActorError):
         return Outcome(error=f"its worker died {attempts} times")
-    return Outcome(error=f"a Ray worker cannot evaluate: {str(cause).strip().splitlines()[-1]}", fatal=True)
+    return Outcome(error=f"a Ray worker cannot evaluate: {last_line(cause)}", fatal=True)
 
 
 @contextlib.contextmanager
