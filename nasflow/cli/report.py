@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasflow.cli.configuration import whole
-from nasflow.cli.files import write
+from nasflow.cli.files import read_run, run_folder, write
 from nasflow.cli.source import space_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> int:
     """Write the page and print where it is."""
-    folder = Path(str(config.run)).expanduser()
+    folder = run_folder(config.run)
     to = folder / "report.html" if config.to is None else Path(str(config.to)).expanduser()
     print(f"wrote {write_report(folder, to, whole('best', config.best))}")
     return 0
@@ -31,9 +31,8 @@ def write_report(folder: Path, to: Path, best: int) -> Path:
     from omegaconf import OmegaConf
 
     from nasflow.report.page import page
-    from nasflow.search import results
 
-    found = results.load(folder)
+    found = read_run(folder)
     chosen = found.ranked[:best]
     space = space_of(found) if chosen else None
     networks = {entry.n: space.bind(entry.point) for entry in chosen} if space else {}

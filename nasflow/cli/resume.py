@@ -9,10 +9,10 @@ Fields of budget, executor and ray replace those the run began with; everything 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasflow.cli import configuration
+from nasflow.cli.files import read_run, run_folder
 from nasflow.cli.search import watched
 
 if TYPE_CHECKING:
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> int:
     """Go on with the run in the folder ``run=``."""
-    from nasflow.search import budget, results
+    from nasflow.search import budget
     from nasflow.search.run import resume
 
     plan = configuration.plain(config)
-    folder = Path(plan.pop("run")).expanduser()
+    folder = run_folder(plan.pop("run"))
     address = plan.pop("ray")["address"]
     changed = {
         name: {k: v for k, v in part.items() if v is not None} for name, part in plan.items()
     }
     if address is not None:
         changed["executor"]["address"] = address
-    began = results.load(folder).plan
+    began = read_run(folder).plan
 
     def go(observer: Observer) -> Run:
         return resume(

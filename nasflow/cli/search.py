@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasflow.cli import configuration
 from nasflow.cli.configuration import AUTO
+from nasflow.cli.files import run_folder
 from nasflow.cli.outcome import conclude
 from nasflow.cli.weights import Best, kept_in
 
@@ -46,9 +47,8 @@ def run(config: DictConfig) -> int:
     from nasflow.search import budget
     from nasflow.search.run import search
 
-    config.out = str(Path(config.out).expanduser()) if config.out else _folder(config)
+    folder = run_folder(config.out or _folder(config))
     plan = configuration.plain(config)
-    folder = Path(plan["out"])
     print(f"searching {_name(plan['space'])} with {_name(plan['strategy'])} in {folder}")
     space = fitted(plan["space"], plan["data"])
     evaluator = kept_in(plan["evaluator"], folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasflow import discovery
+from nasflow.cli.files import read_run
 from nasflow.errors import ConfigError, GraphError, RunError, nearest
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ def found(config: DictConfig, follow: Spec | None = None) -> Found:
         raise ConfigError("say which network: model=NAME, model=PATH.json, or run=FOLDER rank=1")
     point, settings = plain(config.point), plain(config.settings)
     if config.run is not None:
-        from nasflow.search import results
-
-        run = results.load(Path(str(config.run)).expanduser())
+        run = read_run(config.run)
         return found_in(run, config.rank, point, {**(follow or {}), **settings})
     model = str(config.model)
     if not model.endswith(".json"):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasflow.cli.configuration import compose, plain, whole
 from nasflow.cli.export import write_export
+from nasflow.cli.files import read_run, run_folder
 from nasflow.cli.source import found
 from nasflow.errors import ConfigError, RunError
 from nasflow.report.plot import short
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
 
 def configure(command: str, overrides: Sequence[str], config_dir: str | None) -> DictConfig:
     """Compose the configuration; the data is that of the run unless another is named."""
-    from nasflow.search import results
-
     config = compose(command, overrides, config_dir)
     named = any(word.lstrip("+").startswith(("data=", "data.")) for word in overrides)
     if config.run is not None and not named:
-        plan = results.load(Path(str(config.run)).expanduser()).plan
+        plan = read_run(config.run).plan
         config.data = (plan.get("evaluator") or {}).get("data") or config.data
     return config
 
@@ -69,9 +68,9 @@ def run(config: DictConfig) -> int:
 
 def _folder(config: DictConfig, name: str) -> Path:
     if config.out is not None:
-        return Path(str(config.out)).expanduser()
+        return run_folder(config.out)
     if config.run is not None:
-        return Path(str(config.run)).expanduser() / f"trained-{config.rank}"
+        return run_folder(config.run) / f"trained-{config.rank}"
     return Path("outputs") / f"trained-{name}"
 
 

@@ -98,8 +98,10 @@ def test_resume_goes_on_with_a_bigger_budget(run: Path, capsys: pytest.CaptureFi
     assert "going on after 3 results" in capsys.readouterr().out
 
 
-def test_show_prints_types_and_cost_of_every_node(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", "run=run", "rank=2", "to=pictures"]) == 0
+def test_show_prints_types_and_cost_of_every_node(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", f"run=file://{run}", "rank=2", "to=pictures"]) == 0
     printed = capsys.readouterr().out
     assert "width=" in printed
     assert "classifier" in printed or "linear" in printed
