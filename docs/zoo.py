@@ -1,0 +1,79 @@
+"""Write docs/zoo.md: every named model with exact counts, beside the figures that are printed of it.
+
+    python docs/zoo.py > docs/zoo.md
+
+printed_figures.csv holds the figures as papers and their tables print them; several are joined by ";".
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from nasflow import discovery
+from nasflow.cli.zoo import shapes
+
+PRINTED = Path(__file__).with_name("printed_figures.csv")
+HEAD = """\
+# The zoo
+
+Every named model, its exact parameters and multiply-adds (MACs) as nasflow counts them from the graph, and
+beside them what papers print. 1 MAC is one multiply-add of a convolution, linear map, matrix product or
+attention; what most tables call FLOPs is MACs. A model marked *reconstructed* is a point that meets the
+printed figures where no published text or code fixes the network. Numbered notes follow each table.
+
+This page is written by `python docs/zoo.py > docs/zoo.md`.
+"""
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    with PRINTED.open(encoding="utf-8", newline="") as file:
+        printed = {row["model"]: row for row in csv.DictReader(file)}
+    models = discovery.models()
+    families: dict[str, list[str]] = {}
+    for name, (family, _) in models.items():
+        families.setdefault(family, []).append(name)
+    parts = [HEAD, *(_section(family, names, printed) for family, names in families.items())]
+    return "\n".join(parts)
+
+
+def _section(family: str, names: list[str], printed: dict[str, dict[str, str]]) -> str:
+    models = discovery.models()
+    notes: list[str] = []
+    lines = [
+        f"## {family}\n",
+        "| model | input | parameters | MACs | printed parameters | printed MACs | source |",
+        "|---|---|--:|--:|---|---|---|",
+    ]
+    for name in names:
+        entry = models[name][1]
+        graph = discovery.bind(family, entry)
+        figures = printed.get(name, {"params": "", "macs": ""})
+        marks = _marks(entry.note, entry.reconstructed, notes)
+        cells = (
+            f"`{name}`{marks}", shapes(graph), f"{graph.params:,}", f"{graph.macs:,}",
+            figures["params"], figures["macs"], entry.source,
+        )  # fmt: skip
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, "", *_numbered(notes)])
+
+
+def _marks(note: str, reconstructed: bool, notes: list[str]) -> str:
+    """Return the marks after a model's name; a new note is added to the section's."""
+    if note and note not in notes:
+        notes.append(note)
+    marks = [f"<sup>{notes.index(note) + 1}</sup>"] if note else []
+    return "".join([*marks, " *reconstructed*" if reconstructed else ""])
+
+
+def _numbered(notes: list[str]) -> Iterator[str]:
+    for number, note in enumerate(notes, 1):
+        yield f"{number}. {note[0].upper()}{note[1:].rstrip('.')}."
+    if notes:
+        yield ""
+
+
+if __name__ == "__main__":
+    print(page(), end="")
