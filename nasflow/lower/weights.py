@@ -50,9 +50,8 @@ def copy_weights(
     """Copy a foreign state dict into a module, each tensor exactly once.
 
     ``name_map`` gives for each key of the module the foreign key, or lists the foreign keys in the
-    module's order; without it the foreign state dict's own order is taken. A foreign tensor may
-    have another shape of as many elements where the sizes other than 1 agree, or both are laid out
-    alike (a linear map stored as 1x1 convolution).
+    module's order; without it the foreign state dict's own order is taken. Shapes must agree but
+    for axes of size 1 (a linear map may be stored as a 1x1 convolution).
 
     Raises:
         DataError: a key or shape does not fit, or a foreign tensor would be left over.
@@ -70,9 +69,13 @@ def copy_weights(
     with torch.no_grad():
         for key, target in own.items():
             value = foreign[name_map[key]]
-            if value.numel() != target.numel():
+            if _squeezed(value) != _squeezed(target):
                 raise DataError(
                     f"{key}: expected shape {tuple(target.shape)}, got {tuple(value.shape)} "
                     f"({name_map[key]})"
                 )
             target.copy_(value.reshape(target.shape))
+
+
+def _squeezed(x: Tensor) -> list[int]:
+    return [size for size in x.shape if size != 1]

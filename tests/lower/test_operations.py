@@ -46,6 +46,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "GroupNorm": [((2,), (MAP,))],
     "LayerNorm": [((), (TOKENS,)), ((1e-6, True), (MAP,))],
     "Linear": [((16,), (TOKENS,)), ((24, False, "torch", None, (3, 2, 4)), (TOKENS,))],
+    "LocalResponseNorm": [((3,), (MAP,))],
     "Matmul": [((), (HEADS, HEADS.resize(L=4, D=6))), ((True,), (HEADS, HEADS))],
     "Max": [(("H",), (MAP,)), (("C", True), (MAP,))],
     "MaxPool": [((3,), (MAP,)), ((3, 2, 0, True), (MAP,))],
@@ -68,6 +69,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Split": [((2,), (MAP,)), (((1, 3),), (MAP,))],
     "Subsample": [((), (MAP,)), ((2, 1), (MAP,))],
     "Subtract": [((), (MAP, MAP))],
+    "Upsample": [((2, "bilinear", True), (MAP,)), ((3,), (MAP,))],
     "Unbind": [(("H", 2), (HEADS,))],
 }
 """For each operation some (attributes, input types)."""
