@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from nasflow.ir.graph import Graph
+from nasflow.ir.memory import peak_elements
 from nasflow.ir.operation import Applied
 from nasflow.ir.types import Type
 
@@ -147,50 +148,11 @@ def _receptive_field(graph: Graph) -> int | None:
     return None if seen == math.inf else 1 + int(seen)
 
 
-# -- memory ---------------------------------------------------------------------------------------
-
-
-def _peak_memory(graph: Graph) -> int:
-    """Run the flattened graph on sizes alone."""
-    sizes: list[int] = [type_.numel for type_ in graph.inputs]
-    taken: list[tuple[int, ...]] = []  # for each operation, the values it takes
-    made: list[int] = []  # and how many it makes
-
-    def run(inner: Graph, arguments: list[int]) -> list[int]:
-        values = arguments
-        for node in inner.nodes:
-            inputs = [values[i] for i in node.inputs]
-            if isinstance(node.content, Graph):
-                values.extend(run(node.content, inputs))
-                continue
-            # A weight used as a value is memory of the weights, not of the activations.
-            real = bool(inputs)
-            taken.append(tuple(inputs))
-            made.append(len(node.content.outputs))
-            for output in node.content.outputs:
-                values.append(len(sizes))
-                sizes.append(output.numel if real else 0)
-        return [values[i] for i in inner.results]
-
-    results = run(graph, list(range(len(graph.inputs))))
-    last = {value: step for step, values in enumerate(taken) for value in values}
-    last.update(dict.fromkeys(results, len(taken)))
-    live = sum(sizes[: len(graph.inputs)])
-    peak, new = live, len(graph.inputs)
-    for step, (values, count) in enumerate(zip(taken, made, strict=True)):
-        outputs = range(new, new + count)
-        new += count
-        live += sum(sizes[value] for value in outputs)
-        peak = max(peak, live)
-        live -= sum(sizes[value] for value in {*values, *outputs} if last.get(value, step) == step)
-    return peak * BYTES
-
-
 COUNTERS: Final[dict[str, Callable[[Graph], int | None]]] = {
     "params": lambda graph: graph.params,
     "macs": lambda graph: graph.macs,
     "activations": _activations,
-    "peak_memory": _peak_memory,
+    "peak_memory": lambda graph: peak_elements(graph) * BYTES,
     "depth": _depth,
     "receptive_field": _receptive_field,
 }

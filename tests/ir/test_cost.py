@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nasflow import ir
 from nasflow.ir.cost import Cost, rows
 from nasflow.ir.graph import Graph
+
+from . import tiny
 
 
 def bound(*outputs: ir.Value) -> Graph:
@@ -102,6 +107,58 @@ def test_peak_memory_of_nested_blocks_is_that_of_the_flat_network() -> None:
     x = ir.image(4, 8)
     flat, nested = bound(body(body(x))), bound(ir.block(body)(ir.block(body)(x)))
     assert flat.cost().peak_memory == nested.cost().peak_memory == 4 * 64 * (4 + 16 + 16)
+
+
+def flat_peak(graph: Graph) -> int:
+    """Return the peak by flattening: the plain reading of the definition."""
+    sizes = [type_.numel for type_ in graph.inputs]
+    steps: list[tuple[list[int], list[int]]] = []
+
+    def run(inner: Graph, values: list[int]) -> list[int]:
+        for node in inner.nodes:
+            taken = [values[i] for i in node.inputs]
+            if isinstance(node.content, Graph):
+                values.extend(run(node.content, taken))
+                continue
+            made = list(range(len(sizes), len(sizes) + len(node.content.outputs)))
+            sizes.extend(type_.numel if taken else 0 for type_ in node.content.outputs)
+            values.extend(made)
+            steps.append((taken, made))
+        return [values[i] for i in inner.results]
+
+    results = run(graph, list(range(len(graph.inputs))))
+    last = {value: step for step, (taken, _) in enumerate(steps) for value in taken}
+    last.update(dict.fromkeys(results, len(steps)))
+    live = peak = sum(sizes[: len(graph.inputs)])
+    for step, (taken, made) in enumerate(steps):
+        live += sum(sizes[value] for value in made)
+        peak = max(peak, live)
+        live -= sum(sizes[value] for value in {*taken, *made} if last.get(value, step) == step)
+    return 4 * peak
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 10))
+def test_peak_memory_of_any_nesting_is_that_of_the_flat_network(seed: int, nodes: int) -> None:
+    graph = tiny.random_network(random.Random(seed), nodes)
+    assert graph.cost().peak_memory == flat_peak(graph)
+
+
+def test_peak_memory_where_values_pass_through_blocks() -> None:
+    @ir.block
+    def swap(a: ir.Value, b: ir.Value) -> tuple[ir.Value, ...]:
+        table = ir.Parameter(("C", "H", "W"), (4, 8, 8))()
+        return b, ir.Add()(ir.Conv2d(4)(a), table), ir.Activation()(b), table
+
+    x = ir.image(4, 8)
+    y = ir.Conv2d(4, 3)(x)
+    for _ in range(3):
+        a, b, c, table = swap(x, y)
+        x, y = swap(ir.Add()(b, table), a)[:2]
+        x = ir.Add()(x, swap(c, c)[0])
+    for outputs in ((x,), (x, y), (y, y)):
+        graph = bound(*outputs)
+        assert graph.cost().peak_memory == flat_peak(graph)
 
 
 def test_weights_as_values_are_no_activations() -> None:
