@@ -10,7 +10,7 @@ from nasflow.ir.operation import Operation, Source, module, operation
 from nasflow.ir.types import Type
 from nasflow.ir.weight import ONES, ZEROS, Weight, axis, init
 
-__all__ = ["BatchNorm", "GroupNorm", "LayerNorm"]
+__all__ = ["BatchNorm", "GroupNorm", "LayerNorm", "LocalResponseNorm"]
 
 
 def _spatial(x: Type, who: str) -> None:
@@ -125,3 +125,28 @@ class LayerNorm2d(nn.LayerNorm):
         callee = "LayerNorm2d" if self.channels_first else "nn.LayerNorm"
         size, _ = self._size(types[0])
         return module(callee, ("normalized_shape", size), eps=(self.eps, 1e-5))  # type: ignore[arg-type]
+
+
+@operation
+class LocalResponseNorm(Operation):
+    """Divide by a power of the mean square over ``size`` neighbouring channels: (C, ...) -> the same.
+
+    Krizhevsky et al. (2012), section 3.3, with PyTorch's convention that ``alpha`` is divided by ``size``.
+    """
+
+    size: Operand = 5
+    alpha: Operand = 1e-4
+    beta: Operand = 0.75
+    k: Operand = 1.0
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        _spatial(x, "LocalResponseNorm")
+        if type(self.size) is not int or self.size < 1:
+            raise TypeRuleError(f"LocalResponseNorm: expected a size from 1, got {self.size!r}")
+        return x
+
+    def source(self, *types: Type) -> Source:
+        form = "F.local_response_norm({0}, {size}, alpha={alpha}, beta={beta}, k={k})"
+        names = ("size", "alpha", "beta", "k")
+        return Source(form, dict(zip(names, self.attributes(), strict=True)))  # type: ignore[arg-type]
