@@ -7,6 +7,7 @@ sizes and the larger networks' factors follow the authors' released code.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from nasflow import ir
@@ -17,6 +18,14 @@ STAGES = ((16, 1), (24, 2), (40, 2), (80, 2), (112, 1), (192, 2), (320, 1))
 WIDTHS = (1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 4.3)
 DEPTHS = (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1, 3.6, 5.3)
 SIZES = (224, 240, 260, 300, 380, 456, 528, 600, 672, 800)
+
+
+def inverted_bottleneck(
+    x: ir.Value, out: ir.Operand, expand: ir.Operand, se: ir.Operand, **settings: Any
+) -> ir.Value:
+    """MBConv; its squeeze-and-excitation has a share of the channels that come in."""
+    hidden = x.dim("C") * expand
+    return mbconv(x, out, hidden, squeeze=ir.floor(x.dim("C") * se), **settings)
 
 
 def space(
@@ -48,18 +57,15 @@ def space(
     for number, (filters, stride) in enumerate(STAGES, 1):
         with ir.scope(f"stage{number}"):
             layers = ir.ceil(ir.integer("layers", 1, 4) * depth)
-            settings: dict[str, Any] = {
-                "kernel": ir.choice("kernel", 3, 5, ordered=True),
-                "expand": ir.choice("expand", 1, 3, 6, ordered=True),
-                "se": ir.choice("se", 0.0, 0.25, ordered=True),
-                "rate": drop_path * (number - 1) / (len(STAGES) - 1),
-            }
-            x = mbconv(x, scaled(filters), stride=stride, **settings, name="first")
-
-            def layer(x: ir.Value, settings: dict[str, Any] = settings) -> ir.Value:
-                return mbconv(x, x.dim("C"), **settings)
-
-            x = ir.repeat(layer, layers - 1)(x)
+            kernel = ir.choice("kernel", 3, 5, ordered=True)
+            expand = ir.choice("expand", 1, 3, 6, ordered=True)
+            se = ir.choice("se", 0.0, 0.25, ordered=True)
+            rate = drop_path * (number - 1) / (len(STAGES) - 1)
+            layer = functools.partial(
+                inverted_bottleneck, kernel=kernel, expand=expand, se=se, rate=rate
+            )
+            x = layer(x, scaled(filters), stride=stride, name="first")
+            x = ir.repeat(lambda x, layer=layer: layer(x, x.dim("C")), layers - 1)(x)
     x = conv_bn_act(x, scaled(1280), activation="silu", name="head")
     return ir.Space(classifier(x, classes, dropout, init="fan_out_uniform"), name="efficientnet")
 

@@ -16,6 +16,7 @@ __all__ = [
     "conv_bn_act",
     "convnext_block",
     "dense",
+    "depthwise_bn_act",
     "drop_path",
     "mbconv",
     "mlp",
@@ -145,38 +146,46 @@ def classifier(x: Value, classes: int, dropout: Operand = 0.0, init: Operand = "
     return value
 
 
+def depthwise_bn_act(x: Value, kernel: Operand = 3, stride: int = 1, **settings: Any) -> Value:
+    """Convolve each channel on its own, normalise, apply a non-linearity: (C, H, W) -> (C, H', W').
+
+    Starts as in MobileNet's and EfficientNet's released code: variance 2 over the fan out of one group.
+    """
+    channels = x.dim("C")
+    init = ("normal", 2**0.5 / kernel)  # type: ignore[operator]
+    return conv_bn_act(x, channels, kernel, stride, channels, "depthwise", init=init, **settings)
+
+
 @block
 def mbconv(
     x: Value,
     out: Operand,
+    hidden: Operand,
     kernel: Operand = 3,
     stride: int = 1,
-    expand: Operand = 6,
-    se: Operand = 0.25,
+    squeeze: Operand = 0,
     activation: Operand = "silu",
+    squeeze_activation: Operand = "silu",
+    gate: Operand = "sigmoid",
     rate: Operand = 0.0,
     norm: ir.BatchNorm | None = None,
 ) -> Value:
-    """Expand by 1x1, convolve each channel, squeeze and excite, project by 1x1, add ``x`` if it fits.
+    """Expand to ``hidden`` channels, convolve each, squeeze and excite, project, add ``x`` if it fits.
 
-    Sandler et al. (2018), figure 4; Tan & Le (2019), table 1. ``se`` is a share of the channels of
-    ``x``, 0 for none. Convolutions start as in the released code: normal with variance 2 over the
-    fan out of one group.
+    Sandler et al. (2018), figure 4; Howard et al. (2019), figure 4. ``squeeze`` is the hidden width of
+    squeeze-and-excitation, 0 for none; no expansion where ``x`` has ``hidden`` channels already.
     """
     settings: dict[str, Any] = {"norm": norm, "activation": activation}
 
-    def widen(x: Value) -> Value:
-        return conv_bn_act(x, ir.nearest_integer(x.dim("C") * expand), name="expand", **settings)
+    def expand(x: Value) -> Value:
+        return conv_bn_act(x, hidden, name="expand", **settings)
 
-    y = ir.when(expand == 1, lambda x: x, widen)(x, name="widen")
-    init = ("normal", 2**0.5 / kernel)  # type: ignore[operator]  # of an expression, too
-    hidden = y.dim("C")
-    y = conv_bn_act(y, hidden, kernel, stride, hidden, name="depthwise", init=init, **settings)
+    def weigh(y: Value) -> Value:
+        return squeeze_excite(y, squeeze, squeeze_activation, gate)
 
-    def squeeze(y: Value, x: Value) -> Value:
-        return squeeze_excite(y, ir.maximum(ir.floor(x.dim("C") * se), 1), activation)
-
-    y = ir.when(se == 0, lambda y, x: y, squeeze)(y, x, name="squeeze")
+    y = ir.when(x.dim("C") != hidden, expand, lambda x: x)(x, name="widen")
+    y = depthwise_bn_act(y, kernel, stride, **settings)
+    y = ir.when(squeeze != 0, weigh, lambda y: y)(y, name="squeeze")
     y = conv_bn(y, out, name="project", norm=norm)
     if stride != 1:
         return y

@@ -489,7 +489,8 @@ def when(
     makes decisions conditional, so a space stays countable.
     """
     if not isinstance(condition, Expression):
-        return then if condition else otherwise
+        chosen = then if condition else otherwise
+        return lambda *values, name="when": chosen(*values)
     run = switch(condition, {True: then, False: otherwise})
     return lambda *values, name="when": run(*values, name=name)
 
