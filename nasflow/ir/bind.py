@@ -30,6 +30,7 @@ from nasflow.ir.types import Type
 
 Evaluator = Callable[[Sequence[Scalar], Sequence[Type | None]], Any]
 Bound = tuple[Graph, tuple[int, ...]]  # the graph and which of the block's inputs it uses
+Kept = tuple[Graph, tuple[int, ...], Node | None]  # and its only node, where it is nothing else
 MEMO_LIMIT: Final = 200_000
 LASTING_SLOTS: Final = 4
 """Blocks that mention at most so many decisions recur from point to point (a convolution whose
@@ -236,8 +237,8 @@ class Binder:
     """Bind blocks to values and types; ``values`` holds a decision's value at its slot."""
 
     def __init__(self) -> None:
-        self.lasting: dict[tuple[Any, ...], Bound] = {}
-        self.passing: dict[tuple[Any, ...], Bound] = {}
+        self.lasting: dict[tuple[Any, ...], Kept] = {}
+        self.passing: dict[tuple[Any, ...], Kept] = {}
         self.values: list[Scalar] = []
 
     def root(self, block: Block, values: list[Scalar], name: str) -> Graph:
@@ -248,7 +249,7 @@ class Binder:
             self.lasting.clear()
         return self._run(block, (), name)[0]
 
-    def bind(self, block: Block, types: tuple[Type, ...]) -> Bound:
+    def bind(self, block: Block, types: tuple[Type, ...]) -> Kept:
         """Return the block's graph at these input types."""
         values = self.values
         memo = self.passing
@@ -258,7 +259,8 @@ class Binder:
             key = (block, types, tuple([values[slot] for slot in block.slots]))
         found = memo.get(key)
         if found is None:
-            found = memo[key] = self._run(block, types, block.name)
+            graph, kept = self._run(block, types, block.name)
+            found = memo[key] = graph, kept, _single(graph)
         return found
 
     def _run(self, block: Block, types: tuple[Type, ...], name: str) -> Bound:
@@ -443,7 +445,7 @@ class _Run:
         """Bind an inner block and add it; a branch of one node or none needs no sub-graph."""
         self.inner = True
         types = self.types
-        graph, kept = self.binder.bind(block, tuple([types[i] for i in operands]))  # type: ignore[misc]
+        graph, kept, single = self.binder.bind(block, tuple([types[i] for i in operands]))  # type: ignore[misc]
         self.inner = False
         values = [operands[i] for i in kept] if len(kept) < len(operands) else operands
         if not graph.nodes:
@@ -451,7 +453,6 @@ class _Run:
                 self._alias(step, position, values[result])
             return
         inputs = [self.ids[i] for i in values]
-        single = _single(graph)
         if keep or single is None:
             self._add(step, Node(name, graph, tuple(inputs), step.weights if keep else name))
         else:
@@ -476,7 +477,7 @@ class _Run:
             captured = [outer[value] for value in group[width:]]
             arguments = carried + [types[value] for value in captured]
             try:
-                graph, kept = self.binder.bind(block, tuple(arguments))  # type: ignore[arg-type]
+                graph, kept, _ = self.binder.bind(block, tuple(arguments))  # type: ignore[arg-type]
             except (TypeRuleError, SpaceError) as error:
                 raise type(error)(f"{i}/{error}") from None
             operands = [(carry + captured)[k] for k in kept]

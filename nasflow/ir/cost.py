@@ -135,7 +135,9 @@ def _joined(steps: Reach, sources: list[Reach]) -> Reach:
         for origin, (depth, seen, jump) in (sources[i] if i >= 0 else {-1: (0, 0, 1)}).items():
             far = (depth + layers, seen + jump * extent if extent else seen, jump * stride)
             old = joined.get(origin)
-            joined[origin] = far if old is None else tuple(map(max, old, far))  # type: ignore[assignment]
+            if old is not None and old != far:
+                far = (max(old[0], far[0]), max(old[1], far[1]), max(old[2], far[2]))
+            joined[origin] = far
     return joined
 
 
