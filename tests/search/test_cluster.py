@@ -109,10 +109,15 @@ def test_a_submitted_job_searches_a_space_of_its_own(tmp_path: Path) -> None:
     def submit(out: str) -> subprocess.CompletedProcess[str]:
         entry = [sys.executable, "-m", "nasflow", *words, f"out={out}"]
         command = ["job", "submit", f"--address=http://127.0.0.1:{dashboard}", "--working-dir=.", "--", *entry]
-        return subprocess.run(
-            [sys.executable, "-m", "ray.scripts.scripts", *command], cwd=project, env=env,
-            capture_output=True, text=True, timeout=150,
-        )
+        for _ in range(60):  # the head answers some seconds before its agent takes jobs
+            done = subprocess.run(
+                [sys.executable, "-m", "ray.scripts.scripts", *command], cwd=project, env=env,
+                capture_output=True, text=True, timeout=150,
+            )
+            if "No available agent" not in done.stderr:
+                break
+            time.sleep(1)
+        return done
 
     with head(port, env, [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", "--include-dashboard=true"]):
         wait_for(dashboard)
