@@ -21,6 +21,7 @@ from nasflow.cli import configuration
 from nasflow.cli.configuration import AUTO
 from nasflow.cli.files import run_folder
 from nasflow.cli.outcome import conclude
+from nasflow.cli.source import space_from
 from nasflow.cli.weights import Best, kept_in
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def run(config: DictConfig) -> int:
     plan = configuration.plain(config)
     print(f"searching {_name(plan['space'])} with {_name(plan['strategy'])} in {folder}")
     space = fitted(plan["space"], plan["data"])
+    space_from(space)  # type-checks its extremes before anything is trained
     evaluator = kept_in(plan["evaluator"], folder)
 
     def go(observer: Observer) -> Run:

@@ -81,8 +81,13 @@ def space_of(run: Run, settings: Spec | None = None) -> Space:
         raise RunError(
             f"{run.out}: this run searches a space made in a program; only that program can bind its points"
         )
-    own = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
-    return discovery.space(spec.get("_target_") or spec["name"], **{**own, **(settings or {})})
+    return space_from({**spec, **(settings or {})})
+
+
+def space_from(spec: Spec) -> Space:
+    """Build the space that a configuration describes and type-check some of its points."""
+    settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
+    return discovery.space(spec.get("_target_") or spec["name"], **settings)
 
 
 def _named(model: str, point: Spec, settings: Spec, follow: Spec) -> Found:
