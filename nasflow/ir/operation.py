@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Final, TypeVar, dataclass_transform
 from nasflow.errors import GraphError, SpaceError, TypeRuleError, nearest
 from nasflow.ir import trace
 from nasflow.ir.expression import Operand, Scalar
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.types import Type
 from nasflow.ir.weight import Weight
-
 OPERATIONS: Final[dict[str, type[Operation]]] = {}
 """Every declared operation by name."""
 
@@ -99,6 +99,16 @@ class Operation:
     def window(self, *types: Type) -> tuple[int, int] | None:
         """Return (extent, stride) in pixels of what one output sees; None sees everything."""
         return (1, 1)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        """Return the index sets of the results' axes in a child of a supernet, and take weights.
+
+        By default weights follow what they declare, and an axis that keeps its name and size keeps
+        its entries; raises SpaceError where there is no such axis. See :mod:`nasflow.ir.flow`.
+        """
+        for weight in place.declared:
+            place.take(weight)
+        return tuple(place.result(i) for i in range(len(place.outputs)))
 
     def attributes(self) -> tuple[Operand, ...]:
         """Return the attributes in the order of declaration."""

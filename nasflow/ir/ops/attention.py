@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Operand
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Operation, Source, module, operation
+from nasflow.ir.span import places, prefix
 from nasflow.ir.types import Type
 
 __all__ = ["Attention", "RelativePositions", "ShiftedWindowMask", "SinusoidalPositions"]
@@ -48,6 +50,13 @@ class Attention(Operation):
         short = bias.batched and len(bias.shape) < len(shape)
         if len(bias.shape) > len(shape) or short or any(b not in (1, s) for b, s in pairs):
             raise TypeRuleError(f"Attention: expected a bias for {shape}, got {bias!r}")
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        q, k, v = place.inputs[:3]
+        place.agree("sums products of", (q[-1], k[-1]))
+        for axis in range(len(q) - 2):
+            place.agree("attends between", (q[axis], k[axis], v[axis]))
+        return ((*q[:-1], v[-1]),)
 
     def macs(self, *types: Type) -> int:
         q, k, v = types[:3]
@@ -121,6 +130,9 @@ class RelativePositions(nn.Module):
             raise TypeRuleError(f"RelativePositions: expected a side from 1, got {self.side!r}")
         return Type(("L", "S"), (self.side**2, self.side**2), "int", batched=False)
 
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (tuple(map(places, place.outputs[0].shape)),)
+
     def source(self, *types: Type) -> Source:
         return module("RelativePositions", ("window", self.side))  # type: ignore[arg-type]
 
@@ -175,6 +187,9 @@ class ShiftedWindowMask(nn.Module):
         count = (height // side) * (width // side)
         return Type(("W", "H", "L", "S"), (count, 1, side**2, side**2), batched=False)
 
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (tuple(map(places, place.outputs[0].shape)),)
+
     def source(self, *types: Type) -> Source:
         names = ("height", "width", "window", "shift")
         pairs = zip(names, self.attributes(), strict=True)
@@ -209,6 +224,10 @@ class SinusoidalPositions(nn.Module):
 
     def infer(self, *types: Type) -> Type:
         return Type(("L", "D"), (self.length, self.width), batched=False)  # type: ignore[arg-type]
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        length, width = place.outputs[0].shape
+        return ((places(length), prefix(width, width)),)
 
     def source(self, *types: Type) -> Source:
         pairs = (("length", self.length), ("width", self.width))

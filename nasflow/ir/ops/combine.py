@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import ClassVar, Final
 
 from nasflow.errors import SpaceError, TypeRuleError
 from nasflow.ir.expression import Operand
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Operation, Source, operation
+from nasflow.ir.span import join, part, places
 from nasflow.ir.types import Type
 
 __all__ = ["Add", "Concat", "Multiply", "Scale", "Split", "Subtract"]
@@ -33,6 +36,22 @@ def broadcast(who: str, types: tuple[Type, ...]) -> Type:
     return Type(widest.axes, tuple(shape), widest.dtype, any(t.batched for t in types))
 
 
+def aligned(who: str, place: Place) -> tuple[Spans, ...]:
+    """Return the entries of an element-wise combination: those that all inputs agree on.
+
+    Values are combined entry by entry. Where they hold different entries of their biggest axes
+    (the states of a searched cell), the result counts as the ones that come first, and the place
+    is noted.
+    """
+    (out,) = place.outputs
+    spans = []
+    for i, size in enumerate(out.shape):
+        back = i - len(out.shape)
+        given = [s[back] for s in place.inputs if len(s) >= -back and len(s[back]) == size]
+        spans.append(place.agree(who, given))
+    return (tuple(spans),)
+
+
 class _Elementwise(Operation):
     arity: ClassVar[tuple[int, int]] = (1, MANY)
     commutative: ClassVar[bool] = True
@@ -40,6 +59,9 @@ class _Elementwise(Operation):
 
     def infer(self, *types: Type) -> Type:
         return broadcast(type(self).__name__, types)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return aligned(f"{type(self).__name__} combines", place)
 
     def source(self, *types: Type) -> Source:
         return Source(f" {self.sign} ".join(f"{{{i}}}" for i in range(len(types))))
@@ -67,6 +89,9 @@ class Subtract(Operation):
 
     def infer(self, *types: Type) -> Type:
         return broadcast("Subtract", types)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return aligned("Subtract combines", place)
 
     def source(self, *types: Type) -> Source:
         return Source("{0} - {1}")
@@ -111,6 +136,14 @@ class Concat(Operation):
         joined = first.resize(**{name: size})
         return Type(joined.axes, joined.shape, joined.dtype, any(t.batched for t in types))
 
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        name = str(self.axis)
+        position = types[0].axes.index(name)
+        spans = tuple(inner[position] for inner in place.inputs)
+        if any(span.loose for span in spans):
+            return (place.result(**{name: places(sum(map(len, spans)))}),)
+        return (place.result(**{name: join(spans, *place.offsets("input", spans))}),)
+
     def source(self, *types: Type) -> Source:
         if len(types) == 1:
             return Source("{0}")
@@ -149,6 +182,17 @@ class Split(Operation):
         if sum(sizes) != size:
             raise TypeRuleError(f"Split: expected parts that sum to {size}, got {self.parts!r}")
         return tuple(x.resize(**{name: part}) for part in sizes)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        name = str(self.axis)
+        span = place.span(0, name)
+        if not isinstance(self.parts, tuple):
+            assert isinstance(self.parts, int)
+            _, span = place.groups(span, self.parts, "a split")
+            return tuple(place.result(i, **{name: span}) for i in range(self.parts))
+        ends = list(itertools.accumulate(self.parts))
+        spans = [part(span, end - size, end) for size, end in zip(self.parts, ends, strict=True)]
+        return tuple(place.result(i, **{name: inner}) for i, inner in enumerate(spans))
 
     def source(self, *types: Type) -> Source:
         (x,) = types

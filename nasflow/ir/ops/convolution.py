@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Operand, Scalar
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Operation, Source, module, operation
+from nasflow.ir.span import prefix
 from nasflow.ir.types import Type
 from nasflow.ir.weight import Factor, Weight, axis, init
 
@@ -129,6 +131,25 @@ class _Convolution(Operation):
             return (weight,)
         start = init("torch" if law.law == "torch" else "zeros")
         return (weight, Weight("bias", (rows,), start))
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        channels, out, groups = self._channels(types[0])
+        columns = place.span(0, "C")
+        if groups == 1:
+            rows = place.own("out", out)
+        elif groups == channels:  # each channel on its own: whatever entries come, those go
+            per_channel = out // groups
+            rows, columns = columns, prefix(1, 1)
+            if per_channel > 1:
+                rows = place.merge("out", (rows, place.own("per_channel", per_channel)))
+        else:
+            _, columns = place.groups(columns, groups, "a grouped convolution")
+            rows = place.own("out", out, groups)
+        weight, *biases = place.declared
+        place.take(weight, rows, columns)
+        for bias in biases:
+            place.take(bias, rows)
+        return (place.result(**place.sizes(), C=rows),)
 
     def macs(self, *types: Type) -> int:
         (x,) = types

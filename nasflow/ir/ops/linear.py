@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Operand
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Call, Operation, Source, module, operation
 from nasflow.ir.types import Type
 from nasflow.ir.weight import Factor, Weight, axis, init
@@ -49,6 +50,12 @@ class Linear(Operation):
             return (weight,)
         default = "torch" if law.law == "torch" else "zeros"
         return (weight, Weight("bias", (rows,), init(self.bias_init or default)))
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        rows, _ = place.take(place.declared[0])
+        for bias in place.declared[1:]:
+            place.take(bias, rows)
+        return (place.result(**{types[0].axes[-1]: rows}),)
 
     def macs(self, *types: Type) -> int:
         (x,) = types
@@ -93,6 +100,12 @@ class Matmul(Operation):
         name = last if last not in taken else "N" if "N" not in taken else "K"
         return Type((*taken, name), shape, batched=a.batched or b.batched)
 
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        (a, b), transpose = place.inputs, bool(self.transpose)
+        place.agree("sums products of", (a[-1], b[-1 if transpose else -2]))
+        outer = a if len(a) > 2 or len(b) == 2 else b
+        return ((*outer[:-2], a[-2], b[-2 if transpose else -1]),)
+
     def macs(self, *types: Type) -> int:
         return self.infer(*types).numel * types[0].shape[-1]
 
@@ -131,6 +144,9 @@ class Parameter(Operation):
         axes = tuple(axis(n, shrink=str(rule)) for n, rule in zip(shape, rules, strict=True))
         return (Weight("", axes, init(self.init), trainable=bool(self.trainable)),)  # type: ignore[arg-type]
 
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (place.take(place.declared[0]),)
+
     def source(self, *types: Type) -> Source:
         callee = "parameter" if self.trainable else "buffer"
         return Source("{self}", build=Call(callee, (("shape", self.infer().shape),)))
@@ -163,6 +179,10 @@ class Embedding(Operation):
             return ()
         assert isinstance(self.count, int) and isinstance(self.width, int)
         return (Weight("weight", (axis(self.count), axis(self.width)), init(self.init)),)  # type: ignore[arg-type]
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        table = place.inputs[1] if len(types) == 2 else place.take(place.declared[0])
+        return ((*place.inputs[0], table[1]),)
 
     def source(self, *types: Type) -> Source:
         if len(types) == 2:

@@ -6,7 +6,9 @@ from typing import ClassVar
 
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Operand
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Operation, Source, module, operation
+from nasflow.ir.span import places
 from nasflow.ir.types import Type
 
 __all__ = ["Gather", "NearestNeighbours"]
@@ -55,6 +57,9 @@ class NearestNeighbours(nn.Module):
             )
         return Type(("L", "K"), (x.shape[0], k), "int", x.batched)
 
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (tuple(map(places, place.outputs[0].shape)),)
+
     def macs(self, *types: Type) -> int:
         (x,) = types
         return x.numel * x.shape[0]
@@ -76,7 +81,7 @@ class Gather(nn.Module):
     """Take the tokens of each sample that its ids name: (N, S, D), (N, L, K) to (N, L, K, D)."""
 
     def forward(self, x: Tensor, ids: Tensor) -> Tensor:
-        first = torch.arange(len(x), device=x.device)[:, None, None] * x.shape[1]
+        first = torch.arange(x.shape[0], device=x.device)[:, None, None] * x.shape[1]
         return F.embedding(ids + first, x.flatten(0, 1))
 '''
 
@@ -87,6 +92,9 @@ class Gather(nn.Module):
         if len(ids.axes) != 2 or ids.dtype != "int" or not ids.batched:
             raise TypeRuleError(f"Gather: expected two axes of ids, got {ids!r}")
         return Type((*ids.axes, x.axes[-1]), (*ids.shape, x.shape[-1]))
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return ((*place.inputs[1], place.inputs[0][-1]),)
 
     def source(self, *types: Type) -> Source:
         return module("Gather")

@@ -6,8 +6,10 @@ from typing import Final
 
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Operand
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Operation, Source, operation
 from nasflow.ir.ops.convolution import borders, joined, slide, spread
+from nasflow.ir.span import places
 from nasflow.ir.types import Type
 
 __all__ = ["AvgPool", "Max", "MaxPool", "Mean", "Subsample"]
@@ -48,6 +50,9 @@ class _Pool(Operation):
                 out += 1
             sizes.append(out)
         return Type(x.axes, (x.shape[0], *sizes))
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (place.result(**place.sizes()),)
 
     def window(self, *types: Type) -> tuple[int, int]:
         kernel, stride, _, _ = self._window(types[0])
@@ -169,6 +174,9 @@ class Subsample(Operation):
         assert isinstance(self.stride, int)
         size = {axis: -(-x.size(axis) // self.stride) for axis in ("H", "W")}
         return x.resize(**size)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (place.result(H=places(place.outputs[0].size("H")), W=places(place.outputs[0].size("W"))),)
 
     def source(self, *types: Type) -> Source:
         constants = {"stride": self.stride}

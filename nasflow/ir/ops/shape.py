@@ -8,7 +8,9 @@ from typing import ClassVar, Final
 
 from nasflow.errors import SpaceError, TypeRuleError
 from nasflow.ir.expression import Operand
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Operation, Source, operation
+from nasflow.ir.span import Span, part, places, plain
 from nasflow.ir.types import Type
 
 __all__ = ["Expand", "Flatten", "Pad", "Rearrange", "Roll", "Slice", "Unbind"]
@@ -78,6 +80,22 @@ class Rearrange(Operation):
         shape = tuple(math.prod(sizes[name] for name in factors) for _, factors in given)
         return Type(tuple(label for label, _ in given), shape, x.dtype, x.batched)
 
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        (x,) = types
+        taken, sizes, given = self._solve(x)
+        spans: dict[str, Span] = {}
+        for factors, whole in zip(taken, place.inputs[0], strict=True):
+            rest = whole
+            for name in factors[:-1]:
+                spans[name], rest = place.groups(rest, sizes[name], "Rearrange")
+            if factors:
+                spans[factors[-1]] = rest
+        merged = (
+            place.merge(label, [spans[name] for name in factors]) if factors else places(1)
+            for label, factors in given
+        )
+        return (tuple(merged),)
+
     def source(self, *types: Type) -> Source:
         (x,) = types
         taken, sizes, given = self._solve(x)
@@ -115,8 +133,20 @@ class Flatten(Operation):
     def infer(self, *types: Type) -> Type:
         return Type(("D",), (types[0].numel,), types[0].dtype)
 
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return ((place.merge("D", place.inputs[0]),),)
+
     def source(self, *types: Type) -> Source:
         return Source("{0}.flatten(1)")
+
+
+def padded(span: Span, before: int, after: int) -> Span:
+    """Return an axis with entries added on both sides: in the biggest axis they are added too."""
+    if span.loose or not (before or after):
+        return places(len(span) + before + after) if span.loose else span
+    universe = span.universe + before + after
+    ends = range(before), range(universe - after, universe)
+    return Span(plain([*ends[0], *(e + before for e in span.entries), *ends[1]]), universe)
 
 
 @operation
@@ -135,6 +165,14 @@ class Pad(Operation):
         for i in range(len(amounts) // 2):
             shape[-1 - i] += amounts[2 * i] + amounts[2 * i + 1]
         return Type(x.axes, tuple(shape), x.dtype, x.batched)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        spans = list(place.inputs[0])
+        amounts = self.amounts
+        assert isinstance(amounts, tuple)
+        for i in range(len(amounts) // 2):
+            spans[-1 - i] = padded(spans[-1 - i], *amounts[2 * i : 2 * i + 2])
+        return (tuple(spans),)
 
     def source(self, *types: Type) -> Source:
         if not any(self.amounts):  # type: ignore[arg-type]
@@ -201,6 +239,15 @@ class Slice(Operation):
         del axes[position], shape[position]
         return Type(tuple(axes), tuple(shape), x.dtype, x.batched)
 
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        position, start, stop = self._bounds(types[0])
+        spans = list(place.inputs[0])
+        if self.drop:
+            del spans[position]
+        else:
+            spans[position] = part(spans[position], start, stop)
+        return (tuple(spans),)
+
     def source(self, *types: Type) -> Source:
         (x,) = types
         position, start, stop = self._bounds(x)
@@ -256,6 +303,10 @@ class Expand(Operation):
         if x.size(name) != 1:
             raise TypeRuleError(f"Expand: expected a single entry along {name}, got {x!r}")
         return x.resize(**{name: self.size})  # type: ignore[arg-type]
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        name = str(self.axis)
+        return (place.result(**{name: places(place.outputs[0].size(name))}),)
 
     def source(self, *types: Type) -> Source:
         (x,) = types

@@ -1,0 +1,225 @@
+"""How index sets pass through an operation, so that a child's weights are parts of shared ones.
+
+While a child is laid into a supernet, each axis of each value carries a :class:`Span`: which
+entries it holds of the biggest axis there. An operation says in ``flow`` which spans its weights
+and results have, given those of its inputs; :class:`Place` is where it stands.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nasflow.errors import SpaceError
+from nasflow.ir.span import Span, arranged, by_position, divide, merge, places, prefix
+from nasflow.ir.weight import Factor, Weight
+
+if TYPE_CHECKING:
+    from nasflow.ir.operation import Applied
+
+Spans = tuple[Span, ...]
+UNIT = prefix(1, 1)
+
+
+@dataclass(slots=True)
+class Plot:
+    """What is known of all children of a space, by place.
+
+    Attributes:
+        rooms: for each named axis at a place, its biggest size so far.
+        grown: whether some became bigger since this was last set to False.
+        frozen: whether nothing may become bigger any more.
+        notes: places where entries are told apart by position only, and why.
+        hints: for one child, the weights whose own axis somebody reads as so many equal groups.
+    """
+
+    rooms: dict[str, int] = field(default_factory=dict)
+    grown: bool = False
+    frozen: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
+    hints: dict[str, int] = field(default_factory=dict)
+
+
+class Place:
+    """An operation in one child: the spans of its inputs, and what it takes of its weights.
+
+    Attributes:
+        path: the operation's path in the template.
+        inputs: for each input the spans of its axes.
+        outputs: types of the results.
+        declared: weights that the operation owns.
+        taken: positions of the inputs among those that the template offers.
+        weights: for each weight taken so far the spans of its axes.
+    """
+
+    __slots__ = ("declared", "inputs", "outputs", "path", "plot", "taken", "types", "weights")
+
+    def __init__(
+        self,
+        plot: Plot,
+        path: str,
+        content: Applied,
+        inputs: tuple[Spans, ...],
+        taken: tuple[int, ...] = (),
+    ) -> None:
+        self.plot = plot
+        self.path = path
+        self.types = content.inputs
+        self.inputs = inputs
+        self.outputs = content.outputs
+        self.declared = content.weights
+        self.taken = taken or tuple(range(len(inputs)))
+        self.weights: dict[str, Spans] = {}
+
+    def span(self, number: int, axis: str) -> Span:
+        """Return the span of an input's axis."""
+        return self.inputs[number][self.types[number].axes.index(axis)]
+
+    def room(self, name: str, size: int) -> int:
+        """Return the biggest size that the axis called ``name`` has here in any child."""
+        key = f"{self.path}:{name}"
+        most = self.plot.rooms.get(key, 0)
+        if size > most:
+            if self.plot.frozen:
+                raise SpaceError(
+                    f"{self.path}: this network needs {size} entries ({name}), more than the {most} "
+                    "found when the supernet was made; name its point in points="
+                )
+            self.plot.rooms[key] = most = size
+            self.plot.grown = True
+        return most
+
+    def offsets(self, name: str, spans: Sequence[Span]) -> tuple[tuple[int, ...], int]:
+        """Return where each input's span starts in the biggest concatenation, and its length.
+
+        An input that is absent here keeps its room: what stands after it stays where it is.
+        """
+        for number, span in zip(self.taken, spans, strict=True):
+            self.room(f"{name}{number}", span.universe)
+        count = self.room(name, self.taken[-1] + 1)
+        rooms = [self.plot.rooms.get(f"{self.path}:{name}{i}", 0) for i in range(count)]
+        starts = [0, *itertools.accumulate(rooms)]
+        return tuple([starts[i] for i in self.taken]), starts[-1]
+
+    def note(self, reason: str) -> None:
+        """Record that entries are told apart by position here."""
+        self.plot.notes.setdefault(self.path, reason)
+
+    def own(self, name: str, size: int, groups: int = 1) -> Span:
+        """Return an axis of the operation's own size: its first entries, or the first of each group.
+
+        Where a later operation reads the axis as equal groups, it is laid out so.
+        """
+        universe = self.room(name, size)
+        owner = f"{self.path}:{name}"
+        groups = groups if groups > 1 else self.plot.hints.get(owner, 1)
+        if size == universe or groups == 1 or size % groups or universe % groups:
+            return prefix(size, universe, owner)
+        return arranged(size, universe, groups, owner)
+
+    def groups(self, span: Span, count: int, why: str) -> tuple[Span, Span]:
+        """Return an axis read as ``count`` equal groups: the groups, and what each holds."""
+        found = divide(span, count)
+        if found is not None:
+            return found
+        owner = _owner(span, count)
+        hint = self.plot.hints.get(owner)
+        if owner and hint is None:
+            self.plot.hints[owner] = count  # laid out again with this known
+        elif not owner or hint != count:
+            self.note(f"{why}: an axis of {span!r} has no {count} equal groups to follow")
+        return by_position(span, count)
+
+    def merge(self, name: str, spans: Sequence[Span]) -> Span:
+        """Return several axes as one, outermost first."""
+        if len(spans) == 1:
+            return spans[0]
+        sizes = [len(s) if s.loose else s.universe for s in spans]
+        universes = [self.room(f"{name}.{i}", size) for i, size in enumerate(sizes)]
+        return merge(tuple(spans), tuple(universes))
+
+    def agree(self, what: str, spans: Sequence[Span]) -> Span:
+        """Return the one of several spans that stands for all: the one with the first entries."""
+        best = spans[0]
+        for other in spans[1:]:
+            if not other.same(best):
+                self.note(f"{what} different entries of the biggest axis: {best!r} and {other!r}")
+                best = min(best, other, key=lambda s: tuple(s.entries))
+            elif (other.loose, other.universe) > (best.loose, best.universe):
+                best = other
+        return best
+
+    def sizes(self) -> dict[str, Span]:
+        """Return axes of places for all that the first result has but channels."""
+        (type_, *_) = self.outputs
+        return {a: places(n) for a, n in zip(type_.axes, type_.shape, strict=True) if a != "C"}
+
+    def take(self, weight: Weight, *axes: Span) -> Spans:
+        """Take a weight: the first axes as given, the others as the weight declares them."""
+        spans = list(axes)
+        for i in range(len(axes), len(weight.axes)):
+            spans.append(self._axis(i, weight.axes[i]))
+        self.weights[weight.name] = tuple(spans)
+        return tuple(spans)
+
+    def _axis(self, number: int, factors: Sequence[Factor]) -> Span:
+        spans = []
+        for k, factor in enumerate(factors):
+            if factor.source:
+                position, _, axis = factor.source.partition(":")
+                span = self.span(int(position), axis)
+            else:
+                span = self._factor(f"{number}.{k}", factor)
+            if len(span) != factor.size:
+                raise SpaceError(
+                    f"{self.path}: a weight follows {factor.source!r} of {len(span)} entries, but "
+                    f"declares {factor.size}"
+                )
+            spans.append(span)
+        return self.merge(f"axis{number}", spans)
+
+    def _factor(self, name: str, factor: Factor) -> Span:
+        if factor.shrink == "prefix":
+            return self.own(name, factor.size)
+        if factor.shrink == "centre":
+            universe = self.room(name, factor.size)
+            start = (universe - factor.size) // 2
+            return Span(range(start, start + factor.size), universe)
+        if factor.shrink == "interpolate":
+            self.room(name, factor.size)
+        return places(factor.size)  # interpolated, or a copy for each size
+
+    # -- results ------------------------------------------------------------------------------
+
+    def result(self, number: int = 0, /, **axes: Span) -> Spans:
+        """Return the spans of a result: those given, else of the input's axes of the same size."""
+        type_ = self.outputs[number]
+        spans = []
+        for axis, size in zip(type_.axes, type_.shape, strict=True):
+            span = axes.get(axis) or self._found(axis, size)
+            if len(span) != size:
+                raise SpaceError(f"{self.path}: axis {axis} has {size} entries, its span {span!r}")
+            spans.append(span)
+        return tuple(spans)
+
+    def _found(self, axis: str, size: int) -> Span:
+        for type_, spans in zip(self.types, self.inputs, strict=True):
+            if axis in type_.axes:
+                span = spans[type_.axes.index(axis)]
+                if len(span) == size:
+                    return span
+        if size == 1:
+            return UNIT
+        raise SpaceError(
+            f"{self.path}: cannot follow index sets through axis {axis}: the operation changes it "
+            "and declares no flow"
+        )
+
+
+def _owner(span: Span, count: int) -> str:
+    """Return the weight whose own axis must have ``count`` groups for the span to have them."""
+    while span.factors and not span.owner:
+        span = span.factors[0]
+    return span.owner if len(span) % count == 0 and span.universe % count == 0 else ""

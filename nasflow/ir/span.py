@@ -1,0 +1,224 @@
+"""Which entries of the biggest axis a child's axis is: index sets, and how they are put together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+Entries = range | tuple[int, ...]
+KEPT: Final = 1 << 16
+"""How many spans of each making are remembered; equal ones are mostly one object."""
+
+
+class Span:
+    """One axis of a child's value or weight: which ``entries`` of ``universe`` it holds, in order.
+
+    Attributes:
+        entries: ascending positions in the biggest axis at that place.
+        universe: how long the biggest axis is.
+        factors: spans that the axis is the product of, outermost first, where it is known as one.
+        joined: spans that the axis is the concatenation of, where it is known as one.
+        owner: the weight whose own size it is, if any: it may choose its entries.
+        loose: whether the axis counts places (pixels, tokens) and has no entries to follow.
+        whole: (span, sizes, position): this is one factor of a span that was taken apart.
+    """
+
+    __slots__ = ("entries", "factors", "joined", "loose", "owner", "universe", "whole")
+
+    def __init__(
+        self,
+        entries: Entries,
+        universe: int,
+        *,
+        factors: tuple[Span, ...] = (),
+        joined: tuple[Span, ...] = (),
+        owner: str = "",
+        loose: bool = False,
+        whole: tuple[Span, tuple[int, ...], int] | None = None,
+    ) -> None:
+        self.entries = entries
+        self.universe = universe
+        self.factors = factors
+        self.joined = joined
+        self.owner = owner
+        self.loose = loose
+        self.whole = whole
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        shown = self.entries if isinstance(self.entries, range) else f"{len(self)} entries"
+        return f"<{shown} of {'places' if self.loose else self.universe}>"
+
+    def same(self, other: Span) -> bool:
+        """Whether both hold the same entries."""
+        return self is other or self.entries == other.entries
+
+
+def plain(entries: Sequence[int]) -> Entries:
+    """Return entries as a range where they are one."""
+    if isinstance(entries, range):
+        return entries
+    if entries and entries[-1] - entries[0] == len(entries) - 1:
+        return range(entries[0], entries[-1] + 1)
+    return tuple(entries)
+
+
+@lru_cache(KEPT)
+def prefix(size: int, universe: int, owner: str = "") -> Span:
+    """Return the first ``size`` of ``universe`` entries."""
+    return Span(range(size), universe, owner=owner)
+
+
+@lru_cache(KEPT)
+def places(size: int) -> Span:
+    """Return an axis of places, which nothing shrinks."""
+    return Span(range(size), size, loose=True)
+
+
+@lru_cache(KEPT)
+def arranged(size: int, universe: int, groups: int, owner: str = "") -> Span:
+    """Return the first entries of each of ``groups`` equal parts of ``universe`` entries."""
+    factors = (prefix(groups, groups), prefix(size // groups, universe // groups))
+    return Span(
+        product(factors, (groups, universe // groups)), universe, factors=factors, owner=owner
+    )
+
+
+def product(spans: Sequence[Span], universes: Sequence[int]) -> Entries:
+    """Return the entries of a product of spans, outermost first, each in its universe."""
+    strides = [math.prod(universes[i + 1 :]) for i in range(len(spans))]
+    full = [s.entries == range(u) for s, u in zip(spans, universes, strict=True)]
+    if all(full[1:]) and isinstance(spans[0].entries, range):
+        first = spans[0].entries
+        return range(first.start * strides[0], first.stop * strides[0])
+    axes = [[e * k for e in s.entries] for s, k in zip(spans, strides, strict=True)]
+    return plain([sum(part) for part in itertools.product(*axes)])
+
+
+@lru_cache(KEPT)
+def merge(spans: tuple[Span, ...], universes: tuple[int, ...]) -> Span:
+    """Return the product of spans as one axis, outermost first.
+
+    What was taken apart and comes back whole is what it was. A product in which places that differ
+    between children are not outermost is places.
+    """
+    if len(spans) == 1:
+        return spans[0]
+    whole = _whole(spans)
+    if whole is not None:
+        return whole
+    if any(s.loose and len(s) != u for s, u in zip(spans, universes, strict=True)):
+        return places(math.prod(map(len, spans)))
+    loose = all(s.loose for s in spans)
+    return Span(product(spans, universes), math.prod(universes), factors=spans, loose=loose)
+
+
+def _whole(spans: tuple[Span, ...]) -> Span | None:
+    """Return the span that these are the factors of, in order and all of them."""
+    if spans[0].whole is None:
+        return None
+    first, sizes, _ = spans[0].whole
+    if len(sizes) != len(spans):
+        return None
+    for i, span in enumerate(spans):
+        if span.whole is None or span.whole[1:] != (sizes, i) or not span.whole[0].same(first):
+            return None
+    return first
+
+
+@lru_cache(KEPT)
+def join(spans: tuple[Span, ...], offsets: tuple[int, ...], universe: int) -> Span:
+    """Return the concatenation of spans, each moved by its offset."""
+    entries = [e + k for s, k in zip(spans, offsets, strict=True) for e in s.entries]
+    return Span(plain(entries), universe, joined=spans)
+
+
+@lru_cache(KEPT)
+def part(span: Span, start: int, stop: int) -> Span:
+    """Return the entries from position ``start`` up to ``stop``."""
+    if span.loose:
+        return places(stop - start)
+    at = 0
+    for inner in span.joined:
+        if (at, at + len(inner)) == (start, stop):
+            return inner
+        at += len(inner)
+    if (start, stop) == (0, len(span)):
+        return span
+    return Span(plain(span.entries[start:stop]), span.universe)
+
+
+@lru_cache(KEPT)
+def divide(span: Span, outer: int) -> tuple[Span, Span] | None:
+    """Return the span as ``outer`` equal parts and what each holds; None where they differ."""
+    size = len(span)
+    if outer == 1:
+        return prefix(1, 1), span
+    if outer == size:
+        return span, prefix(1, 1)
+    if span.loose:
+        return places(outer), places(size // outer)
+    found = _factors(span, outer) or _joined(span, outer)
+    if found is not None:
+        return found
+    stride, rest = divmod(span.universe, outer)
+    inner = size // outer
+    base = span.entries[:inner]
+    if rest or base[-1] >= stride:
+        return None
+    for k in range(outer):
+        if any(
+            e - k * stride != b
+            for e, b in zip(span.entries[k * inner : (k + 1) * inner], base, strict=True)
+        ):
+            return None
+    sizes = (outer, inner)
+    return (
+        Span(range(outer), outer, whole=(span, sizes, 0)),
+        Span(plain(base), stride, whole=(span, sizes, 1)),
+    )
+
+
+def _factors(span: Span, outer: int) -> tuple[Span, Span] | None:
+    """Divide a product between its factors, or inside the first of them."""
+    if not span.factors:
+        return None
+    universes = tuple(s.universe for s in span.factors)
+    count, at = 1, 0
+    while at < len(span.factors) and count < outer:
+        count *= len(span.factors[at])
+        at += 1
+    rest = span.factors[at:]
+    if count == outer and rest:
+        return merge(span.factors[:at], universes[:at]), merge(rest, universes[at:])
+    if at == 1 and count % outer == 0:
+        inside = divide(span.factors[0], outer)
+        if inside is not None:
+            inner = (inside[1], *rest)
+            return inside[0], merge(inner, tuple(s.universe for s in inner))
+    return None
+
+
+def _joined(span: Span, outer: int) -> tuple[Span, Span] | None:
+    """Divide a concatenation of as many equal spans."""
+    first, *others = span.joined or (span,)
+    if len(span.joined) != outer or span.universe != outer * first.universe:
+        return None
+    if not all(s.same(first) and s.universe == first.universe for s in others):
+        return None
+    return prefix(outer, outer), first
+
+
+@lru_cache(KEPT)
+def by_position(span: Span, outer: int) -> tuple[Span, Span]:
+    """Return ``outer`` parts of a span that has none, told apart by position in the child only."""
+    sizes = (outer, len(span) // outer)
+    return (
+        Span(range(outer), outer, whole=(span, sizes, 0)),
+        Span(range(sizes[1]), max(span.universe // outer, sizes[1]), whole=(span, sizes, 1)),
+    )

@@ -1,0 +1,193 @@
+"""A space as one set of shared weights: any of its networks runs inside, or is cut out."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from nasflow.ir.graph import Graph
+from nasflow.ir.space import Point, Space
+from nasflow.ir.weight import Weight, axis
+from nasflow.lower.child import Child
+from nasflow.lower.initialise import fans, fill
+from nasflow.lower.module import construct
+from nasflow.lower.shares import Laid, Shares
+
+QUIET: Final = 24
+"""A space counts as known when so many random points in a row bring nothing new."""
+MOST_DRAWN: Final = 128
+CHILDREN: Final = 16
+"""How many children are kept ready to run again."""
+
+
+class Supernet(nn.Module):
+    """One set of weights that every network of a space is a part of.
+
+    Weights have the biggest size of every axis; alternatives (operations, branches) have their own.
+    When it is made, points are looked at: for every decision the biggest network with each option,
+    ``points``, and random ones until nothing new turns up.
+
+    Args:
+        space: what the children are points of.
+        seed: of the initialisation, by the laws that operations declare.
+        points: networks that must fit, beside those found.
+
+    Raises:
+        SpaceError: an operation cannot follow index sets; the message names it.
+
+    Attributes:
+        space: the space.
+        notes: places where children are told apart by position only, and why.
+    """
+
+    def __init__(
+        self, space: Space, seed: int = 0, points: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self._shares = Shares()
+        explore(self._shares, space, [space.complete(point) for point in points])
+        self.notes: dict[str, str] = dict(self._shares.notes)
+        self._stored: dict[str, str] = {}
+        for name, shared in self._shares.shared.items():
+            if not shared.weight.trainable and shared.weight.name:
+                continue  # statistics: each child has its own
+            stored = self._stored[name] = name.replace(".", "_")
+            tensor = torch.empty(shared.shape)
+            if shared.weight.trainable:
+                self.register_parameter(stored, nn.Parameter(tensor))
+            else:
+                self.register_buffer(stored, tensor)
+        self.initialise(seed)
+        self._children: OrderedDict[tuple[Any, ...], Child] = OrderedDict()
+
+    @torch.no_grad()
+    def initialise(self, seed: int = 0) -> None:
+        """Start every weight by the law that its operation declares, at its biggest size."""
+        for name, stored in self._stored.items():
+            shared = self._shares.shared[name]
+            lead = name.rpartition("/")[0]
+            group = []
+            for weight in shared.group:
+                of = self._shares.shared.get(f"{lead}/{weight.name or 'value'}", shared)
+                group.append(
+                    _resized(weight, of.shape) if of.weight.name == weight.name else weight
+                )
+            digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest))
+            weight = _resized(shared.weight, shared.shape)
+            fill(getattr(self, stored), weight, fans(group), generator)
+
+    def at(self, point: Mapping[str, Any]) -> Child:
+        """Return a child, ready to run on its part of the weights.
+
+        The last CHILDREN are kept, each with the running statistics of its own norms: recalibrate
+        before evaluating one.
+
+        Raises:
+            PointError: the point does not fit the space.
+            SpaceError: it needs more than was found when the supernet was made.
+        """
+        full = self.space.complete(point)
+        key = tuple(full.items())
+        child = self._children.get(key)
+        if child is None:
+            graph = self.space.bind(full)
+            child = self._child(full, graph, self._shares.lay(graph))
+            self._children[key] = child
+            if len(self._children) > CHILDREN:
+                self._children.popitem(last=False)
+        self._children.move_to_end(key)
+        return child
+
+    def _child(self, point: Point, graph: Graph, laid: Laid) -> Child:
+        self._shares.grow(laid)
+        self._shares.check(laid)
+        stored = {name: getattr(self, own) for name, own in self._stored.items()}
+        like = next(iter(stored.values()), torch.empty(0))
+        child = Child(point, graph, laid, self._shares.shared, stored, like)
+        return child.train(self.training)
+
+    def extract(self, point: Mapping[str, Any]) -> nn.Module:
+        """Return a child as an ordinary module of its own, weights and statistics copied."""
+        child = self.at(point)
+        module = construct(child.graph, device="cpu")
+        tensors = child.tensors()
+        like = next(iter(tensors.values()), torch.empty(0))
+        module = module.to(like.device, like.dtype)
+        with torch.no_grad():
+            for name, target in module.state_dict().items():
+                target.copy_(tensors[name])
+        return module.train(child.training)
+
+    def forward(self, point: Mapping[str, Any], *inputs: Tensor) -> Any:
+        """Run a child: ``supernet(point, x)`` is ``supernet.at(point)(x)``."""
+        return self.at(point)(*inputs)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Supernet:
+        self._children.clear()  # they hold the tensors that are moved or cast
+        return super()._apply(fn, recurse)
+
+
+def _resized(weight: Weight, shape: Iterable[int]) -> Weight:
+    return replace(weight, axes=tuple(axis(size) for size in shape))
+
+
+def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
+    """Find the biggest size of every axis of every weight, then hold them."""
+    graphs: list[Graph] = []
+    quiet, rng = 0, random.Random(0)
+    for point in (*points, *biggest(space)):
+        graphs.append(space.bind(point))
+        shares.grow(shares.lay(graphs[-1]))
+    for _ in range(MOST_DRAWN):
+        graph = space.bind(space.sample(rng))
+        grown = shares.grow(shares.lay(graph))
+        if grown:
+            graphs.append(graph)
+        quiet = 0 if grown else quiet + 1
+        if quiet >= min(QUIET, space.size):
+            break
+    # What stands behind a concatenation moves as its parts grow, so weights may grow again.
+    grown = True
+    while grown:
+        grown = False
+        for graph in graphs:
+            grown = shares.grow(shares.lay(graph)) or grown
+    shares.plot.frozen = True
+    for graph in graphs:
+        shares.check(shares.lay(graph))
+
+
+def biggest(space: Space) -> Iterator[Point]:
+    """Yield the largest point, then for each option of each decision the largest that takes it."""
+    largest = space.largest()
+    yield largest
+    known = [largest]
+    for decision in space.decisions:
+        options = decision.options if decision.searched else (decision.default,)
+        for option in options:
+            base = next((p for p in known if decision.name in p), None)
+            if base is None or base[decision.name] == option:
+                continue
+            point = _completed(space, {**base, decision.name: option})
+            known.append(point)
+            yield point
+    yield space.smallest()
+
+
+def _completed(space: Space, wanted: Mapping[str, Any]) -> Point:
+    """Return the point that agrees with ``wanted`` and has the last option elsewhere."""
+    point: Point = {}
+    for decision in space.decisions:
+        if space.active(decision, point):
+            last = decision.options[-1] if decision.searched else decision.default
+            point[decision.name] = wanted.get(decision.name, last)
+    return point
