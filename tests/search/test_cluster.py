@@ -109,7 +109,7 @@ def test_a_submitted_job_searches_a_space_of_its_own(tmp_path: Path) -> None:
     def submit(out: str) -> subprocess.CompletedProcess[str]:
         entry = [sys.executable, "-m", "nasflow", *words, f"out={out}"]
         command = ["job", "submit", f"--address=http://127.0.0.1:{dashboard}", "--working-dir=.", "--", *entry]
-        for _ in range(60):  # the head answers some seconds before its agent takes jobs
+        for _ in range(20):  # the head answers some seconds before its agent takes jobs
             done = subprocess.run(
                 [sys.executable, "-m", "ray.scripts.scripts", *command], cwd=project, env=env,
                 capture_output=True, text=True, timeout=150,
@@ -119,7 +119,11 @@ def test_a_submitted_job_searches_a_space_of_its_own(tmp_path: Path) -> None:
             time.sleep(1)
         return done
 
-    with head(port, env, [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", "--include-dashboard=true"]):
+    options = [
+        f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}",
+        "--dashboard-host=127.0.0.1", "--include-dashboard=true",
+    ]
+    with head(port, env, options):
         wait_for(dashboard)
         relative = submit("outputs/run")
         assert relative.returncode != 0 and "temporary copy" in relative.stdout + relative.stderr
