@@ -27,13 +27,20 @@ def norm_relu(x: ir.Value, name: str) -> ir.Value:
 class Recipe:
     """The decisions that every unit of a network shares."""
 
-    def __init__(self, widths: tuple[float, ...], groups: tuple[int, ...]) -> None:
-        self.unit = ir.choice("unit", "basic", "bottleneck")
-        self.order = ir.choice("order", "post", "pre")
+    def __init__(
+        self,
+        units: tuple[str, ...],
+        orders: tuple[str, ...],
+        attentions: tuple[str, ...],
+        widths: tuple[float, ...],
+        groups: tuple[int, ...],
+    ) -> None:
+        self.unit = ir.choice("unit", *units)
+        self.order = ir.choice("order", *orders)
         self.width = ir.choice("width", *widths, ordered=True)
         self.inner_width = ir.choice("inner_width", 1, 2, 4, ordered=True)
         self.groups = ir.choice("groups", *groups, ordered=True)
-        self.attention = ir.choice("attention", "none", "se", "cbam")
+        self.attention = ir.choice("attention", *attentions)
         self.shortcut = ir.choice("shortcut", "projection", "pad", "none", searched=False)
         # The paper strides a bottleneck's first 1x1; torchvision and most tables since, its 3x3.
         self.stride_in = ir.choice("stride_in", "3x3", "1x1", searched=False)
@@ -44,6 +51,11 @@ class Recipe:
     def inner(self, filters: ir.Operand) -> ir.Operand:
         """Filters of a bottleneck's 3x3, in whole groups."""
         return ir.round_to(filters * self.inner_width, self.groups)
+
+
+def choose(decision: ir.Decision, **branches: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the branch that the decision names, of those it offers."""
+    return ir.switch(decision, {option: branches[str(option)] for option in decision.options})
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,7 @@ def pre_activation(
 def attend(y: ir.Value, recipe: Recipe) -> ir.Value:
     """Weigh a unit's result by SE or CBAM, if any."""
     hidden = ir.maximum(y.dim("C") // REDUCTION, 1)
-    attended: ir.Value = ir.switch(
+    attended: ir.Value = choose(
         recipe.attention,
         none=lambda y: y,
         se=lambda y: squeeze_excite(y, hidden),
@@ -163,9 +175,9 @@ def unit(
         def pre(x: ir.Value) -> ir.Value:
             return pre_activation(x, layers, stride, recipe, rate)
 
-        return ir.switch(recipe.order, post=post, pre=pre)
+        return choose(recipe.order, post=post, pre=pre)
 
-    built: ir.Value = ir.switch(
+    built: ir.Value = choose(
         recipe.unit,
         basic=ordered(basic(filters, stride)),
         bottleneck=ordered(bottleneck(recipe, filters, stride)),
@@ -203,7 +215,7 @@ def cifar_stem(image: ir.Value, recipe: Recipe) -> ir.Value:
 def first(x: ir.Value, width: ir.Operand, kernel: int, stride: int, recipe: Recipe) -> ir.Value:
     """The first convolution; units of pre-activation normalise its result themselves."""
     x = ir.Conv2d(width, kernel, stride, bias=False)(x, name="stem_conv")
-    stem: ir.Value = ir.switch(
+    stem: ir.Value = choose(
         recipe.order, post=lambda x: norm_relu(x, "stem_norm"), pre=lambda x: x
     )(x, name="stem_act")
     return stem
@@ -252,6 +264,9 @@ def space(
     channels: int = 3,
     skeleton: str = "imagenet",
     deepest: tuple[int, ...] | None = None,
+    units: tuple[str, ...] = ("basic", "bottleneck"),
+    orders: tuple[str, ...] = ("post", "pre"),
+    attentions: tuple[str, ...] = ("none", "se", "cbam"),
     widths: tuple[float, ...] = (1, 1.5, 2, 4, 8, 10),
     groups: tuple[int, ...] = (1, 32, 64),
     drop_path: float = 0.0,
@@ -264,14 +279,15 @@ def space(
         skeleton: ``"imagenet"``, four stages of 64 to 512 filters after a stride of 4, or
             ``"cifar"``, three of 16 to 64 at full size.
         deepest: most units of each stage; by default those of ResNet-152, or 110.
-        widths, groups: factors of all filters, and groups of the 3x3, that search may choose.
+        units, orders, attentions: kinds of unit, places of the norm, and gates, that search may choose.
+        widths, groups: factors of all filters, and groups of a bottleneck's 3x3, likewise.
         drop_path: rate of stochastic depth at the last unit; it grows linearly from the first.
         dropout: rate before the classifier.
     """
     if skeleton not in SKELETONS:
         raise ir.SpaceError(f"resnet: expected skeleton imagenet or cifar, got {skeleton!r}")
     stem, base, most = SKELETONS[skeleton]
-    recipe = Recipe(widths, groups)
+    recipe = Recipe(units, orders, attentions, widths, groups)
     x = stem(ir.image(channels, size), recipe)
     depths = []
     for stage, limit in enumerate(deepest or most, 1):
@@ -283,9 +299,7 @@ def space(
         rates = (drop_path / sum(depths), done) if drop_path else None
         x = residual_stage(x, recipe, filters, stage, depth, rates)
         done = depth + done
-    x = ir.switch(recipe.order, post=lambda x: x, pre=lambda x: norm_relu(x, "norm"))(
-        x, name="last"
-    )
+    x = choose(recipe.order, post=lambda x: x, pre=lambda x: norm_relu(x, "norm"))(x, name="last")
     return ir.Space(classifier(x, classes, dropout), name="resnet")
 
 
@@ -327,10 +341,7 @@ def _v1(layers: int, source: str = HE, **more: Any) -> ir.Model:
 
 
 def _cifar(units: int, source: str, unit: str = "basic", **more: Any) -> ir.Model:
-    drop, deepest = more.pop("drop_path", 0.0), more.pop("deepest", None)
-    settings: dict[str, Any] = {"skeleton": "cifar", "classes": 10, "size": 32}
-    settings |= {"drop_path": drop} if drop else {}
-    settings |= {"deepest": deepest} if deepest else {}
+    settings = {"skeleton": "cifar", "classes": 10, "size": 32, **more.pop("settings", {})}
     return _model(unit, (units,) * 3, source, settings, **more)
 
 
@@ -343,6 +354,8 @@ SENET_154: dict[str, Any] = {
     **{"stem": "3x3", "stem_width": 128, "stem_pool": "caffe"},
     "settings": {**LARGE, "dropout": 0.2},
 }
+
+PLAIN = {"units": ("basic",), "orders": ("post",), "attentions": ("none",)}  # quick to build
 
 MODELS: dict[str, ir.Model] = {
     **{f"resnet{layers}": _imagenet(layers) for layers in SIZES},
@@ -385,7 +398,13 @@ MODELS: dict[str, ir.Model] = {
     "wrn56_k8_noskip": _cifar(9, LI, width=8, stem_width=128, shortcut="none"),
     "wrn28_10_cifar": _cifar(4, "Zagoruyko & Komodakis (2016), table 4", order="pre", width=10),
     "resnet1001_preact": _cifar(
-        111, "He et al. (2016b), table 4", "bottleneck", order="pre", deepest=(111, 111, 111)
+        111,
+        "He et al. (2016b), table 4",
+        "bottleneck",
+        order="pre",
+        settings={"deepest": (111, 111, 111)},
     ),
-    "stochastic_depth_resnet": _cifar(18, "Huang et al. (2016), section 4", drop_path=0.5),
+    "stochastic_depth_resnet": _cifar(
+        18, "Huang et al. (2016), section 4", settings={"drop_path": 0.5, **PLAIN}
+    ),
 }
