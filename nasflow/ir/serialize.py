@@ -2,7 +2,8 @@
 
 ``{"format": "nasflow.graph", "version": 1, "graphs": [...]}`` holds each distinct sub-graph once,
 inner ones before those that use them and the network last. Types are stored for inputs only; every
-other type is inferred again on reading, by the rules that any graph obeys.
+other type is inferred again on reading, by the rules that any graph obeys. Where a node stood in the
+space that gave the network is not stored: a stored network stands alone.
 """
 
 from __future__ import annotations

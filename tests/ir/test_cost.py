@@ -81,6 +81,7 @@ def test_rows_add_up() -> None:
         ([ir.Conv2d(4, 3, dilation=2)], 5),
         ([ir.MaxPool(2, 2, padding=0), ir.Conv2d(4, 3, 2), ir.AvgPool(3)], 2 + 2 * 2 + 4 * 2),
         ([ir.Conv2d(4, 3), ir.Mean()], None),
+        ([ir.Conv2d(4, 3), ir.Flatten(), ir.Linear(3)], None),
         ([ir.Activation()], 1),
     ],
 )

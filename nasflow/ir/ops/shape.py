@@ -139,6 +139,9 @@ class Flatten(Operation):
     def source(self, *types: Type) -> Source:
         return Source("{0}.flatten(1)")
 
+    def window(self, *types: Type) -> None:
+        return None  # what maps the result sees every pixel
+
 
 def padded(span: Span, before: int, after: int) -> Span:
     """Return an axis with entries added on both sides: in the biggest axis they are added too."""
