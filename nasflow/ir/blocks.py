@@ -169,6 +169,7 @@ def mbconv(
     gate: Operand = "sigmoid",
     rate: Operand = 0.0,
     norm: ir.BatchNorm | None = None,
+    padding: Operand = "half",
 ) -> Value:
     """Expand to ``hidden`` channels, convolve each, squeeze and excite, project, add ``x`` if it fits.
 
@@ -184,7 +185,7 @@ def mbconv(
         return squeeze_excite(y, squeeze, squeeze_activation, gate)
 
     y = ir.when(x.dim("C") != hidden, expand, lambda x: x)(x, name="widen")
-    y = depthwise_bn_act(y, kernel, stride, **settings)
+    y = depthwise_bn_act(y, kernel, stride, padding=padding, **settings)
     y = ir.when(squeeze != 0, weigh, lambda y: y)(y, name="squeeze")
     y = conv_bn(y, out, name="project", norm=norm)
     if stride != 1:
