@@ -55,6 +55,13 @@ def test_blocks_run(page: Path, tmp_path: Path) -> None:
         _run([sys.executable, "page.py"], tmp_path)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    near = [target for target in targets if "://" not in target]
+    assert [target for target in near if not (page.parent / target).exists()] == []
+
+
 def commands(text: str) -> list[str]:
     """Return the quick nasflow commands of a console block, to be run by this interpreter."""
     lines = text.replace("\\\n", " ").splitlines()
