@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from nasflow.ir.graph import Graph
-from nasflow.ir.rules import permuted
+from nasflow.ir.rules import permuted, rule
 
 Free = frozenset[tuple[int, str]]
 Condition = bool | Free
@@ -63,13 +63,17 @@ def absorbed(graph: Graph, value: int, axis: str) -> Condition:
     Every use must lead, through operations that keep the permutation, to weights used only there,
     or to a result of the graph; those results are the condition.
     """
+    return _absorbed(graph, axis)[value]
+
+
+def _absorbed(graph: Graph, axis: str) -> list[Condition]:
     memo: dict[str, list[Condition]] | None = graph.__dict__.get("_absorbed")
     if memo is None:
         memo = graph.__dict__["_absorbed"] = {}
     found = memo.get(axis)
     if found is None:
         found = memo[axis] = _of_values(graph, axis)
-    return found[value]
+    return found
 
 
 def _of_values(graph: Graph, axis: str) -> list[Condition]:
@@ -86,11 +90,13 @@ def _of_values(graph: Graph, axis: str) -> list[Condition]:
             for value in node.inputs:
                 found[value] = False
             continue
-        nested = isinstance(content, Graph)
+        moves: list[Condition] | None = None
         for position, value in enumerate(node.inputs):
             if found[value] is False:
                 continue
-            inner = absorbed(content, position, axis) if nested else _moves(content, axis)
+            if moves is None:
+                moves = _moves(content, axis)
+            inner = moves[position]
             if inner is True:
                 continue
             if inner is not False:
@@ -102,10 +108,17 @@ def _of_values(graph: Graph, axis: str) -> list[Condition]:
     return found
 
 
-def _moves(content: Any, axis: str) -> Condition:
-    """Return where an operation takes a permutation of its input, as a condition on its results."""
-    onward = permuted(content, axis)
-    return False if onward is None else frozenset(onward) or True
+def _moves(content: Any, axis: str) -> list[Condition]:
+    """Return where a node takes a permutation of each input, as conditions on its results."""
+    if content.__class__ is Graph:
+        return _absorbed(content, axis)
+    memo: dict[str, list[Condition]] = rule(content).moves
+    found = memo.get(axis)
+    if found is None:
+        onward = permuted(content, axis)
+        condition: Condition = False if onward is None else frozenset(onward) or True
+        found = memo[axis] = [condition] * len(content.inputs)
+    return found
 
 
 def shared_weights(graph: Graph) -> frozenset[str]:

@@ -452,9 +452,10 @@ class _Run:
             for position, result in enumerate(graph.results):
                 self._alias(step, position, values[result])
             return
-        inputs = [self.ids[i] for i in values]
+        ids = self.ids
+        inputs = tuple([ids[i] for i in values])
         if keep or single is None:
-            self._add(step, Node(name, graph, tuple(inputs), step.weights if keep else name))
+            self._add(step, Node(name, graph, inputs, step.weights if keep else name))
         else:
             taken = tuple([inputs[i] for i in single.inputs])
             origin = f"{name}/{single.origin or single.name}"

@@ -311,7 +311,7 @@ def _walk(target: Form, graph: Graph, values: list[int], lookup: Lookup) -> list
                 _spread(target, values, len(content.outputs), kind, made.label, args, made.own, more)
         else:
             assert isinstance(content, Graph)
-            shape = form(content)
+            shape = content.__dict__.get("_form") or form(content)
             if shape.chain is not None and not zero:
                 for key, own in shape.chain:
                     entries.append((Kind.PLAIN, key, args, own, None))

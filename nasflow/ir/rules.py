@@ -41,12 +41,14 @@ class Rule(NamedTuple):
         label: digest of what it computes.
         own: whether each use is a thing of its own: it has weights, state or randomness.
         keeps_zero: whether zero inputs give zero results.
+        moves: what :mod:`nasflow.ir.absorb` found of it, by axis.
     """
 
     kind: int | str
     label: bytes
     own: bool
     keeps_zero: bool
+    moves: dict[str, Any]
 
 
 def rule(content: Applied) -> Rule:
@@ -61,17 +63,17 @@ def _rule(content: Applied) -> Rule:
     op = content.op
     name = type(op).__name__
     if _is_identity(content):
-        return Rule(Kind.ALIAS, b"", False, True)
+        return Rule(Kind.ALIAS, b"", False, True, {})
     if name == "Scale" and op.attributes() == (0,):
-        return Rule(Kind.ZERO, b"", False, True)
+        return Rule(Kind.ZERO, b"", False, True, {})
     if name == "Concat":
         axis = str(op.attributes()[0])
-        return Rule(axis, label("concat", axis, content.outputs), False, True)
+        return Rule(axis, label("concat", axis, content.outputs), False, True, {})
     if op.commutative:
         # The types of the inputs are part of the inputs; their order must not tell.
         kind = {"Add": Kind.SUM, "Multiply": Kind.PRODUCT}.get(name, Kind.SORTED)
         key = label(name, type(op).__module__, op.attributes(), content.outputs)
-        return Rule(kind, key, _has_state(content, op.source(*content.inputs)), False)
+        return Rule(kind, key, _has_state(content, op.source(*content.inputs)), False, {})
     source = op.source(*content.inputs)
     key = label(
         name,
@@ -82,7 +84,7 @@ def _rule(content: Applied) -> Rule:
         content.inputs,
         content.outputs,
     )
-    return Rule(Kind.PLAIN, key, _has_state(content, source), _keeps_zero(content))
+    return Rule(Kind.PLAIN, key, _has_state(content, source), _keeps_zero(content), {})
 
 
 def label(*parts: object) -> bytes:
