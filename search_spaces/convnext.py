@@ -27,6 +27,7 @@ def space(
     classes: int = 1000,
     size: int = 224,
     channels: int = 3,
+    patch: int = 4,
     widths: tuple[int, ...] = (96, 128, 192, 256),
     deepest: tuple[int, ...] = (3, 3, 27, 3),
     drop_path: float = 0.0,
@@ -35,6 +36,7 @@ def space(
 
     Args:
         classes, size, channels: number of classes; side and channels of the images.
+        patch: side of the pixels' square that the stem makes one; 1 for tiny images.
         widths: filters of the first stage; every stage doubles them.
         deepest: most blocks of each stage.
         drop_path: rate of stochastic depth in the last stage; it grows from 0 over the stages.
@@ -42,7 +44,7 @@ def space(
     width = ir.choice("width", *widths, ordered=True)
     kernel = ir.choice("kernel", 3, 5, 7, ordered=True)
     expand = ir.choice("expand", 2, 3, 4, ordered=True)
-    x = norm(patches(ir.image(channels, size), width, 4, "stem"), "stem_norm")
+    x = norm(patches(ir.image(channels, size), width, patch, "stem"), "stem_norm")
     for stage, most in enumerate(deepest):
         with ir.scope(f"stage{stage + 1}"):
             depth = ir.integer("depth", 1, most)

@@ -31,6 +31,7 @@ def inverted_bottleneck(
 def space(
     *,
     classes: int = 1000,
+    size: int | None = None,
     channels: int = 3,
     widths: tuple[float, ...] = WIDTHS,
     depths: tuple[float, ...] = DEPTHS,
@@ -41,19 +42,20 @@ def space(
 
     Args:
         classes, channels: number of classes; channels of the images.
+        size: side of the images where it is not to be chosen; it replaces ``sizes``.
         widths, depths, sizes: factors of all filters and of all stages' layers, and sides of the
             images in pixels: what compound scaling chooses.
         drop_path: rate of stochastic depth at the last layer; it grows with the stage.
     """
     width = ir.choice("width", *widths, ordered=True)
     depth = ir.choice("depth", *depths, ordered=True)
-    size = ir.choice("resolution", *sizes, ordered=True)
+    side = ir.choice("resolution", *((size,) if size else sizes), ordered=True)
     dropout = ir.choice("dropout", 0.0, 0.2, 0.3, 0.4, 0.5, searched=False)
 
     def scaled(filters: int) -> ir.Operand:
         return ir.round_to_8(filters * width)
 
-    x = conv_bn_act(ir.image(channels, size), scaled(32), 3, 2, activation="silu", name="stem")
+    x = conv_bn_act(ir.image(channels, side), scaled(32), 3, 2, activation="silu", name="stem")
     for number, (filters, stride) in enumerate(STAGES, 1):
         with ir.scope(f"stage{number}"):
             layers = ir.ceil(ir.integer("layers", 1, 4) * depth)

@@ -8,7 +8,7 @@ Tan & Le, "EfficientNetV2: Smaller Models and Faster Training", ICML 2021 (arXiv
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nasflow import ir
@@ -97,11 +97,11 @@ def space(
                 "rate": drop_path * (number - 1) / (len(STRIDES) - 1),
             }
             out = ir.integer("filters", 8, filters, step=8)
-            step = functools.partial(layer, **settings)
+            step: Callable[..., ir.Value] = functools.partial(layer, **settings)
             if stride == 1:
                 x = ir.repeat(lambda x, step=step, out=out: step(x, out=out), layers)(x)
                 continue
-            x = step(x, out=out, stride=stride, name="first")
+            x = layer(x, out, stride=stride, name="first", **settings)
             x = ir.repeat(lambda x, step=step: step(x, out=x.dim("C")), layers - 1)(x)
     x = conv_bn_act(x, 1280, name="head", **SILU)
     return ir.Space(classifier(x, classes, dropout, init="fan_out_uniform"), name="efficientnet_v2")

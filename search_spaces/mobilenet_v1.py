@@ -25,15 +25,19 @@ def separable(
 def space(
     *,
     classes: int = 1000,
+    size: int | None = None,
     channels: int = 3,
     widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0),
     sizes: tuple[int, ...] = (128, 160, 192, 224),
 ) -> ir.Space:
-    """Return the space: width and resolution multipliers, layers and kernel of each stage."""
+    """Return the space: width and resolution multipliers, layers and kernel of each stage.
+
+    ``size``, where given, is the images' side instead of a choice among ``sizes``.
+    """
     width = ir.choice("width", *widths, ordered=True)
-    size = ir.choice("resolution", *sizes, ordered=True)
+    side = ir.choice("resolution", *((size,) if size else sizes), ordered=True)
     form = ir.choice("activation", "relu6", "relu", searched=False)
-    x = ir.image(channels, size)
+    x = ir.image(channels, side)
     x = conv_bn_act(x, ir.round_to_8(32 * width), 3, 2, activation=form, name="stem")
     for number, (filters, stride, most) in enumerate(STAGES, 1):
         out = ir.round_to_8(filters * width)

@@ -26,17 +26,22 @@ def inverted_residual(
 def space(
     *,
     classes: int = 1000,
+    size: int | None = None,
     channels: int = 3,
     widths: tuple[float, ...] = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
     sizes: tuple[int, ...] = (96, 128, 160, 192, 224),
     deepest: int = 4,
     drop_path: float = 0.0,
 ) -> ir.Space:
-    """Return the space: width and resolution multipliers; expansion, kernel, layers of each stage."""
+    """Return the space: width and resolution multipliers; expansion, kernel, layers of each stage.
+
+    ``size``, where given, is the images' side instead of a choice among ``sizes``. ``drop_path`` is
+    the rate of stochastic depth in the last stage; it grows from 0 over the stages.
+    """
     width = ir.choice("width", *widths, ordered=True)
-    size = ir.choice("resolution", *sizes, ordered=True)
+    side = ir.choice("resolution", *((size,) if size else sizes), ordered=True)
     dropout = ir.choice("dropout", 0.0, 0.2, searched=False)
-    x = ir.image(channels, size)
+    x = ir.image(channels, side)
     x = conv_bn_act(x, ir.round_to_8(32 * width), 3, 2, activation="relu6", name="stem")
     for number, (filters, stride, _) in enumerate(STAGES, 1):
         with ir.scope(f"stage{number}"):

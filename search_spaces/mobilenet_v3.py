@@ -66,6 +66,7 @@ def layer(
 def space(
     *,
     classes: int = 1000,
+    size: int | None = None,
     channels: int = 3,
     skeleton: str = "large",
     widths: tuple[float, ...] = (0.35, 0.5, 0.75, 1.0, 1.25),
@@ -76,6 +77,7 @@ def space(
 
     Args:
         classes, channels: number of classes; channels of the images.
+        size: side of the images where it is not to be chosen; it replaces ``sizes``.
         skeleton: ``"large"`` or ``"small"``.
         widths, sizes: multipliers of all filters; sides of the images.
         deepest: most layers of a stage.
@@ -84,10 +86,10 @@ def space(
         raise ir.SpaceError(f"mobilenet_v3: expected skeleton large or small, got {skeleton!r}")
     stages, last, features = SKELETONS[skeleton]
     width = ir.choice("width", *widths, ordered=True)
-    size = ir.choice("resolution", *sizes, ordered=True)
+    side = ir.choice("resolution", *((size,) if size else sizes), ordered=True)
     dropout = ir.choice("dropout", 0.0, 0.2, searched=False)
     stem = ir.where(width < 0.75, 16, ir.round_to_8(16 * width))  # as in the released code
-    x = conv_bn_act(ir.image(channels, size), stem, 3, 2, activation="hard_swish", name="stem")
+    x = conv_bn_act(ir.image(channels, side), stem, 3, 2, activation="hard_swish", name="stem")
     for number, stage in enumerate(stages, 1):
         out = ir.round_to_8(stage.filters * width)
         with ir.scope(f"stage{number}"):

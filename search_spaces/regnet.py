@@ -54,7 +54,7 @@ def space(
         deepest, widest: most blocks and most filters of a stage.
     """
     ratio = ir.choice("bottleneck", 1, 2, 4, ordered=True)
-    group = ir.integer("group_width", 8, 336, step=8)
+    group = ir.integer("group_width", 8, min(336, widest), step=8)
     se = ir.choice("se", False, True)
     x = conv_bn_act(ir.image(channels, size), STEM, 3, 2, name="stem")
     for stage in range(1, STAGES + 1):

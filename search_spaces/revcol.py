@@ -116,6 +116,7 @@ def space(
     classes: int = 1000,
     size: int = 224,
     channels: int = 3,
+    patch: int = 4,
     widths: tuple[int, ...] = (64, 72, 128, 224, 360),
     deepest: tuple[int, ...] = (3, 3, 8, 3),
     columns: int = 16,
@@ -125,6 +126,7 @@ def space(
 
     Args:
         classes, size, channels: number of classes; side and channels of the images.
+        patch: side of the pixels' square that the stem makes one; 1 for tiny images.
         widths: filters of the first level; every level doubles them.
         deepest: most blocks of each level of a column.
         columns: most columns.
@@ -132,7 +134,7 @@ def space(
     """
     recipe = Recipe(deepest, widths, drop_path)
     count = ir.integer("columns", 1, columns)
-    stem = downsample(ir.image(channels, size), recipe.widths[0], 4, "stem")
+    stem = downsample(ir.image(channels, size), recipe.widths[0], patch, "stem")
     levels = first_column(stem, recipe)
     levels = ir.repeat(
         lambda *before: column(stem, *before, recipe=recipe), count - 1, name="columns"

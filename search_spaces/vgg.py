@@ -43,6 +43,8 @@ def space(
     channels: int = 3,
     stages: int = 5,
     deepest: int = 4,
+    widths: tuple[float, ...] = (0.25, 0.5, 1),
+    features: tuple[int, ...] = (512, 1024, 2048, 4096),
 ) -> ir.Space:
     """Return the space of VGG networks.
 
@@ -50,11 +52,12 @@ def space(
         classes, size, channels: number of classes; side and channels of the images.
         stages: how many stages, each halving the resolution; at most 5.
         deepest: most convolutions of a stage.
+        widths: factors of all filters; features: units of the hidden layers.
     """
     norm = ir.choice("norm", "none", "batch")
     attention = ir.choice("attention", "none", "se")
-    width = ir.choice("width", 0.25, 0.5, 1, ordered=True)
-    features = ir.choice("features", 512, 1024, 2048, 4096, ordered=True)
+    width = ir.choice("width", *widths, ordered=True)
+    hidden = ir.choice("features", *features, ordered=True)
     dropout = ir.choice("dropout", 0.0, 0.5, searched=False, default=0.5)
 
     x = ir.image(channels, size)
@@ -68,7 +71,7 @@ def space(
             x = ir.MaxPool(2, 2, padding=0)(layers(x))
     x = ir.Flatten()(x)
     for name in ("fc1", "fc2"):
-        x = ir.Activation("relu")(ir.Linear(features, init=("normal", 0.01))(x, name=name))
+        x = ir.Activation("relu")(ir.Linear(hidden, init=("normal", 0.01))(x, name=name))
         x = ir.Dropout(dropout)(x)
     return ir.Space(ir.Linear(classes, init=("normal", 0.01))(x, name="classifier"), name="vgg")
 

@@ -1,0 +1,29 @@
+"""Every family's space as configured for search fits the digits: 8 x 8 pixels, one channel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nasflow
+
+CONF = Path(__file__).parents[2] / "conf" / "space"
+FAMILIES = [
+    "resnet", "densenet", "efficientnet", "efficientnet_v2", "revcol", "convnext", "vgg",
+    "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "regnet",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_points_are_small_networks_of_digits(family: str) -> None:
+    settings = yaml.safe_load((CONF / f"{family}.yaml").read_text())
+    space = nasflow.space(**settings, size=8, channels=1, classes=10)
+    assert space.size > 100
+    for seed in range(10):
+        graph = space.bind(space.sample(seed))
+        assert graph.inputs[0].shape == (1, 8, 8)
+        assert graph.outputs[0].shape == (10,)
+        assert graph.params < 3e6
+        assert graph.macs < 100e6
