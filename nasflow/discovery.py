@@ -12,12 +12,14 @@ import importlib
 import inspect
 import json
 import pkgutil
+import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nasflow.errors import ConfigError, NasflowError, SpaceError, nearest
+from nasflow.errors import ConfigError, NasflowError, NasflowWarning, SpaceError, nearest
 
 if TYPE_CHECKING:
     from nasflow.ir import Graph, Model, Space
@@ -102,11 +104,18 @@ def bind(family: str, entry: Model) -> Graph:
 def models() -> dict[str, tuple[str, Model]]:
     """Return every named model as ``{model: (space, how it is made)}``, sorted by space.
 
-    Raises SpaceError where two spaces name one model.
+    A file that cannot be imported is left out with a NasflowWarning. Raises SpaceError where two spaces name
+    one model.
     """
     found: dict[str, tuple[str, Model]] = {}
     for family in spaces():
-        module = inspect.getmodule(find("space", family))
+        try:
+            module = inspect.getmodule(find("space", family))
+        except NasflowError as error:
+            warnings.warn(
+                f"models of space {family!r} are left out: {error}", NasflowWarning, stacklevel=2
+            )
+            continue
         for name, entry in getattr(module, "MODELS", {}).items():
             if name in found:
                 raise SpaceError(
@@ -128,14 +137,26 @@ def _space(name: str, settings: Mapping[str, Any]) -> Space:
 
 
 def build(factory: Callable[..., Any], what: str, *arguments: Any, **settings: Any) -> Any:
-    """Call `factory`, refusing a setting it does not take with the nearest one it does."""
+    """Call `factory`, refusing a setting it does not take with the nearest one it does.
+
+    Whatever else it raises becomes a ConfigError that says where.
+    """
     known = parameters(factory)
     for key in settings:
         if known is not None and key not in known:
             raise ConfigError(
                 f"{what} has no setting {key!r}{nearest(key, known)}; it has: {', '.join(known) or 'none'}"
             )
-    return factory(*arguments, **settings)
+    try:
+        return factory(*arguments, **settings)
+    except NasflowError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f"{what} cannot be made: {type(error).__name__}: {error} "
+            f"({Path(place.filename).name}, line {place.lineno})"
+        ) from error
 
 
 def parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:

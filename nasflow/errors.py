@@ -42,6 +42,10 @@ class CandidateError(NasflowError):
     """One candidate failed (NaN loss, out of memory, time limit); the search goes on."""
 
 
+class NasflowWarning(UserWarning):
+    """Something was left out that the person may have wanted; the work goes on."""
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the closest candidate, or an empty string."""
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)

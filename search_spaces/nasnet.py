@@ -363,6 +363,9 @@ def space(
         raise ir.SpaceError(f"nasnet: expected skeleton cifar or imagenet, got {skeleton!r}")
     if inputs not in (2, 4):
         raise ir.SpaceError(f"nasnet: expected 2 or 4 inputs of a cell, got {inputs!r}")
+    least = 1 if inputs == 2 else inputs  # NASNet-B's cells hand on four of their blocks
+    if not isinstance(blocks, int) or blocks < least:
+        raise ir.SpaceError(f"nasnet: expected {least} or more blocks in a cell, got {blocks!r}")
     plan = Skeleton(blocks, inputs, repeats, filters, drop_path)
     # The published networks differ in the side of their images: one space holds them all.
     sides = sorted({size, *SIDES[skeleton]})

@@ -8,7 +8,7 @@ import pytest
 
 import nasflow
 from nasflow import discovery
-from nasflow.errors import ConfigError, SpaceError
+from nasflow.errors import ConfigError, NasflowWarning, SpaceError
 
 
 def test_what_comes_with_nasflow_is_found() -> None:
@@ -85,3 +85,22 @@ def test_a_broken_file_is_named(
     (folder / f"{name}.py").write_text(text)
     with pytest.raises((ConfigError, SpaceError), match=message):
         nasflow.space(name)
+
+
+def test_a_broken_file_hides_no_models_but_its_own(folder: Path) -> None:
+    (folder / "broken_models.py").write_text("def space(:")
+    with pytest.warns(NasflowWarning, match=r"models of space 'broken_models' .*SyntaxError"):
+        assert nasflow.model("lenet5").params == 61_706
+
+
+def test_a_space_that_raises_is_one_line_that_says_where(folder: Path) -> None:
+    (folder / "raising.py").write_text("def space(blocks=1):\n    return range(blocks)\n")
+    message = r"space 'raising' cannot be made: TypeError: .* \(raising.py, line 2\)$"
+    with pytest.raises(ConfigError, match=message):
+        nasflow.space("raising", blocks="x")
+
+
+@pytest.mark.parametrize("blocks", [0, -1, "x"])
+def test_cells_without_blocks_are_refused(blocks: object) -> None:
+    with pytest.raises(SpaceError, match="expected 1 or more blocks in a cell, got"):
+        nasflow.space("nasnet", blocks=blocks)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasflow.errors import ConfigError, NasflowError, nearest
+from nasflow.errors import ConfigError, NasflowError, NasflowWarning, nearest
 
 COMMANDS = ("search", "resume", "zoo", "show", "export", "train", "report")
 OPTIONS = {
@@ -22,6 +23,7 @@ OPTIONS = {
     "--config-dir": "a folder of your own configuration files, looked into before nasflow's",
     "--multirun": "run every combination of comma-separated values (search only)",
 }
+_python_warning = warnings.formatwarning
 SHORT = {"-h": "--help", "-c": "--cfg", "-m": "--multirun", "-cd": "--config-dir"}
 
 
@@ -36,6 +38,7 @@ class Line:
 
 def entry() -> None:
     """Run the program's arguments and exit with the command's code."""
+    warnings.formatwarning = _warning
     sys.exit(main(sys.argv[1:]))
 
 
@@ -88,6 +91,19 @@ def _override(word: str) -> str:
     if "=" not in word and not word.startswith("~"):
         raise ConfigError(f"expected field=value, got {word!r}")
     return word
+
+
+def _warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Return our own warnings as one line; where in the program they were raised says a person nothing."""
+    if issubclass(category, NasflowWarning):
+        return f"nasflow: warning: {' '.join(str(message).split())}\n"
+    return _python_warning(message, category, filename, lineno, line)
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -195,7 +195,11 @@ class Decision(Expression):
             raise SpaceError(f"decision {name!r}: expected distinct options, got {kept!r}")
         default = kept[0] if default is None else default
         if default not in kept:
-            raise SpaceError(f"decision {name!r}: expected a default among {kept}, got {default!r}")
+            few = len(kept) <= 12
+            listed = f"{kept}" if few else f"({kept[0]!r}, {kept[1]!r}, ... {kept[-1]!r})"
+            raise SpaceError(
+                f"decision {name!r}: expected a default among {listed}, got {default!r}"
+            )
         self.name = name
         self.options = kept
         self.ordered = ordered

@@ -14,6 +14,7 @@ from nasflow.ir.expression import Operand, Scalar
 from nasflow.ir.flow import Place, Spans
 from nasflow.ir.types import Type
 from nasflow.ir.weight import Weight
+
 OPERATIONS: Final[dict[str, type[Operation]]] = {}
 """Every declared operation by name."""
 
@@ -134,9 +135,19 @@ T = TypeVar("T", bound=Operation)
 
 @dataclass_transform(frozen_default=True, eq_default=False)
 def operation(cls: type[T]) -> type[T]:
-    """Declare an operation class: freeze its attributes and make it known by its name."""
+    """Declare an operation class: freeze its attributes and make it known by its name.
+
+    Raises SpaceError for an attribute named like something every operation has, and for a name
+    that another operation has.
+    """
     made = dataclass(frozen=True, eq=False)(cls)
     made.fields = tuple(field.name for field in dataclasses.fields(made))  # type: ignore[arg-type]
+    for name in made.fields:
+        if hasattr(Operation, name):  # it would hide a method, or take it for its default
+            raise SpaceError(
+                f"operation {cls.__name__!r}: an attribute cannot be called {name!r}, which every "
+                "operation has; choose another name"
+            )
     other = OPERATIONS.get(cls.__name__)
     if other is not None and other.__module__ != cls.__module__:
         raise SpaceError(
