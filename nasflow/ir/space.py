@@ -312,7 +312,7 @@ class Space:
             try:
                 self.bind(point)
             except NasflowError as error:
-                raise SpaceError(f"space {self.name!r} at {point}: {error}") from None
+                raise SpaceError(f"space {self.name!r}: {error}; at the point {point}") from None
         return self
 
 

@@ -249,7 +249,7 @@ def test_verify_names_the_point_and_the_node() -> None:
     groups = ir.choice("groups", 1, 3)
     y = ir.Conv2d(64, 3)(ir.image(3, 8), name="stem")
     space = ir.Space(ir.Conv2d(64, 3, groups=groups)(y, name="mix"), name="bad")
-    with pytest.raises(SpaceError, match=r"^space 'bad' at \{'groups': 3\}: mix: Conv2d groups=3"):
+    with pytest.raises(SpaceError, match=r"^space 'bad': mix: Conv2d groups=3.*\{'groups': 3\}$"):
         space.verify()
 
 
