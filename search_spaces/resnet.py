@@ -24,6 +24,13 @@ def norm_relu(x: ir.Value, name: str) -> ir.Value:
     return ir.Activation("relu")(ir.BatchNorm()(x, name=name))
 
 
+def norm_relu_where(condition: ir.Operand, x: ir.Value, name: str) -> ir.Value:
+    x = ir.when(condition, lambda x: ir.BatchNorm()(x, name="norm"), lambda x: x)(x, name=name)
+    act = ir.when(condition, lambda x: ir.Activation("relu")(x), lambda x: x)
+    activated: ir.Value = act(x, name=f"{name}_act")
+    return activated
+
+
 class Recipe:
     """The decisions that every unit of a network shares."""
 
@@ -143,24 +150,21 @@ def add_shortcut(
     recipe: Recipe,
 ) -> ir.Value:
     """Add ``x``; where its shape differs, project it, or subsample it and pad it with zeros."""
-    changes = (x.dim("C") != y.dim("C")) if stride == 1 else True
+    channels = y.dim("C")
+    changes = (x.dim("C") != channels) if stride == 1 else True
 
-    def projection(y: ir.Value, x: ir.Value, projected: ir.Value) -> ir.Value:
-        fit = ir.when(changes, lambda x, projected: project(projected), lambda x, projected: x)
-        fitted: ir.Value = fit(x, projected) if stride > 1 else fit(x, projected, name="shortcut")
-        return ir.Add()(y, fitted)
-
-    def pad(y: ir.Value, x: ir.Value, projected: ir.Value) -> ir.Value:
+    def pad(x: ir.Value, projected: ir.Value) -> ir.Value:
         x = ir.Subsample(stride)(x) if stride > 1 else x
-        return ir.Add()(y, ir.Pad((0, 0, 0, 0, 0, y.dim("C") - x.dim("C")))(x))
+        return ir.Pad((0, 0, 0, 0, 0, channels - x.dim("C")))(x)
 
     branches: dict[Any, Any] = {
-        "projection": projection,
+        "projection": ir.when(changes, lambda x, projected: project(projected), lambda x, _: x),
         "pad": pad,
-        "none": lambda y, x, projected: y,
+        "none": lambda x, projected: x,
     }
-    joined: ir.Value = ir.switch(recipe.shortcut, branches)(y, x, projected, name="join")
-    return joined
+    fitted = ir.switch(recipe.shortcut, branches)(x, projected, name="shortcut")
+    added: ir.Value = ir.Add()(y, ir.Gated(fitted, recipe.shortcut != "none"))
+    return added
 
 
 def unit(
@@ -191,18 +195,16 @@ def unit(
 def imagenet_stem(image: ir.Value, recipe: Recipe) -> ir.Value:
     """A strided 7x7 (or three 3x3, as SENet-154 has) and a strided max pool."""
     width = ir.choice("stem_width", 64, 128, searched=False)
+    three = ir.choice("stem", "7x7", "3x3", searched=False) == "3x3"
     # SENet's networks came from Caffe, whose pools round up instead of padding.
-    pool = ir.choice("stem_pool", "padded", "caffe", searched=False)
+    caffe = ir.choice("stem_pool", "padded", "caffe", searched=False) == "caffe"
 
-    def three(x: ir.Value) -> ir.Value:
+    def two(x: ir.Value) -> ir.Value:
         x = conv_bn_act(x, width // 2, 3, 2, name="conv1")
-        x = conv_bn_act(x, width // 2, 3, name="conv2")
-        return conv_bn_act(x, width, 3, name="conv3")
+        return conv_bn_act(x, width // 2, 3, name="conv2")
 
-    stem = ir.choice("stem", "7x7", "3x3", searched=False)
-    branches: dict[Any, Any] = {"7x7": lambda x: first(x, width, 7, 2, recipe), "3x3": three}
-    x = ir.switch(stem, branches)(image, name="stem")
-    caffe = pool == "caffe"
+    x = ir.when(three, two, lambda x: x)(image, name="stem_start")
+    x = first(x, width, ir.where(three, 3, 7), ir.where(three, 1, 2), recipe)
     return ir.MaxPool(3, 2, padding=ir.where(caffe, 0, 1), ceil=caffe)(x, name="stem_pool")
 
 
@@ -212,13 +214,12 @@ def cifar_stem(image: ir.Value, recipe: Recipe) -> ir.Value:
     return first(image, width, 3, 1, recipe)
 
 
-def first(x: ir.Value, width: ir.Operand, kernel: int, stride: int, recipe: Recipe) -> ir.Value:
+def first(
+    x: ir.Value, width: ir.Operand, kernel: ir.Operand, stride: ir.Operand, recipe: Recipe
+) -> ir.Value:
     """The first convolution; units of pre-activation normalise its result themselves."""
     x = ir.Conv2d(width, kernel, stride, bias=False)(x, name="stem_conv")
-    stem: ir.Value = choose(
-        recipe.order, post=lambda x: norm_relu(x, "stem_norm"), pre=lambda x: x
-    )(x, name="stem_act")
-    return stem
+    return norm_relu_where(recipe.order == "post", x, "stem_norm")
 
 
 SKELETONS = {
@@ -299,7 +300,7 @@ def space(
         rates = (drop_path / sum(depths), done) if drop_path else None
         x = residual_stage(x, recipe, filters, stage, depth, rates)
         done = depth + done
-    x = choose(recipe.order, post=lambda x: x, pre=lambda x: norm_relu(x, "norm"))(x, name="last")
+    x = norm_relu_where(recipe.order == "pre", x, "norm")
     return ir.Space(classifier(x, classes, dropout), name="resnet")
 
 
