@@ -8,12 +8,13 @@ and results have, given those of its inputs; :class:`Place` is where it stands.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nasflow.errors import SpaceError
-from nasflow.ir.span import Span, arranged, by_position, divide, merge, places, prefix
+from nasflow.ir.span import Span, arranged, by_position, demands, divide, merge, places, prefix
 from nasflow.ir.weight import Factor, Weight
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Place:
         """
         universe = self.room(name, size)
         owner = f"{self.path}:{name}"
-        groups = groups if groups > 1 else self.plot.hints.get(owner, 1)
+        groups = math.lcm(groups, self.plot.hints.get(owner, 1))
         if size == universe or groups == 1 or size % groups or universe % groups:
             return prefix(size, universe, owner)
         return arranged(size, universe, groups, owner)
@@ -124,20 +125,29 @@ class Place:
         found = divide(span, count)
         if found is not None:
             return found
-        owner = _owner(span, count)
-        hint = self.plot.hints.get(owner)
-        if owner and hint is None:
-            self.plot.hints[owner] = count  # laid out again with this known
-        elif not owner or hint != count:
+        if not self._ask(span, count):
             self.note(f"{why}: an axis of {span!r} has no {count} equal groups to follow")
         return by_position(span, count)
+
+    def _ask(self, span: Span, count: int) -> bool:
+        """Ask the weights that a span comes from for ``count`` groups; return whether that is news.
+
+        What asked is then laid out again with this known.
+        """
+        hints, news = self.plot.hints, False
+        for owner, wanted in demands(span, count):
+            known = hints.get(owner, 1)
+            hints[owner] = math.lcm(known, wanted)
+            news = news or hints[owner] != known
+        return news
 
     def merge(self, name: str, spans: Sequence[Span]) -> Span:
         """Return several axes as one, outermost first."""
         if len(spans) == 1:
             return spans[0]
-        sizes = [len(s) if s.loose else s.universe for s in spans]
-        universes = [self.room(f"{name}.{i}", size) for i, size in enumerate(sizes)]
+        universes = [
+            len(s) if s.loose else self.room(f"{name}.{i}", s.universe) for i, s in enumerate(spans)
+        ]
         return merge(tuple(spans), tuple(universes))
 
     def agree(self, what: str, spans: Sequence[Span]) -> Span:
@@ -145,7 +155,13 @@ class Place:
         best = spans[0]
         for other in spans[1:]:
             if not other.same(best):
-                self.note(f"{what} different entries of the biggest axis: {best!r} and {other!r}")
+                # Where one is laid out in groups, the other's weight may be laid out so too.
+                count = math.lcm(best.groups, other.groups)
+                news = [self._ask(span, count) for span in (best, other)] if count > 1 else []
+                if not any(news):
+                    self.note(
+                        f"{what} different entries of the biggest axis: {best!r} and {other!r}"
+                    )
                 best = min(best, other, key=lambda s: tuple(s.entries))
             elif (other.loose, other.universe) > (best.loose, best.universe):
                 best = other
@@ -216,10 +232,3 @@ class Place:
             f"{self.path}: cannot follow index sets through axis {axis}: the operation changes it "
             "and declares no flow"
         )
-
-
-def _owner(span: Span, count: int) -> str:
-    """Return the weight whose own axis must have ``count`` groups for the span to have them."""
-    while span.factors and not span.owner:
-        span = span.factors[0]
-    return span.owner if len(span) % count == 0 and span.universe % count == 0 else ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nasflow.errors import NasflowError, PointError, SpaceError, nearest
 from nasflow.ir.bind import Binder, Compiler
@@ -13,6 +13,9 @@ from nasflow.ir.expression import Decision, Expression, Operand, Scalar, leaves
 from nasflow.ir.graph import Graph
 from nasflow.ir.plan import Gate, Plan, Planner, active, gate_parents
 from nasflow.ir.trace import Body, Step, Value, check_name, close, operands
+
+if TYPE_CHECKING:
+    from nasflow.lower.elastic import Supernet
 
 Point = dict[str, Scalar]
 """Decision name -> value; decisions that are inactive are absent. Plain JSON (tuples as lists)."""
@@ -182,6 +185,19 @@ class Space:
         full = self.complete(point)
         values = list(map(full.get, self._slots))
         return self._binder.root(self._block, values, self.name)
+
+    def to_supernet(self, seed: int = 0, points: Iterable[Mapping[str, Any]] = ()) -> Supernet:
+        """Return one module whose weights every network of the space is a part of.
+
+        ``points`` are networks that must fit beside those it finds itself; see
+        :class:`nasflow.lower.Supernet`.
+
+        Raises:
+            SpaceError: an operation cannot follow what part of a weight a child has.
+        """
+        from nasflow.lower.elastic import Supernet
+
+        return Supernet(self, seed, points)
 
     def fingerprint(self, point: Mapping[str, Any]) -> str:
         """Return the fingerprint of the network that a point describes."""

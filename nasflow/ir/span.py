@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -21,12 +21,25 @@ class Span:
         universe: how long the biggest axis is.
         factors: spans that the axis is the product of, outermost first, where it is known as one.
         joined: spans that the axis is the concatenation of, where it is known as one.
+        alike: spans of one shape that this stands for: equal parts of a concatenation.
         owner: the weight whose own size it is, if any: it may choose its entries.
+        sized: numbers of places among the factors: entries at one resolution are not those at
+            another.
         loose: whether the axis counts places (pixels, tokens) and has no entries to follow.
         whole: (span, sizes, position): this is one factor of a span that was taken apart.
     """
 
-    __slots__ = ("entries", "factors", "joined", "loose", "owner", "universe", "whole")
+    __slots__ = (
+        "alike",
+        "entries",
+        "factors",
+        "joined",
+        "loose",
+        "owner",
+        "sized",
+        "universe",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -35,7 +48,9 @@ class Span:
         *,
         factors: tuple[Span, ...] = (),
         joined: tuple[Span, ...] = (),
+        alike: tuple[Span, ...] = (),
         owner: str = "",
+        sized: tuple[int, ...] = (),
         loose: bool = False,
         whole: tuple[Span, tuple[int, ...], int] | None = None,
     ) -> None:
@@ -43,7 +58,9 @@ class Span:
         self.universe = universe
         self.factors = factors
         self.joined = joined
+        self.alike = alike
         self.owner = owner
+        self.sized = sized
         self.loose = loose
         self.whole = whole
 
@@ -53,6 +70,11 @@ class Span:
     def __repr__(self) -> str:
         shown = self.entries if isinstance(self.entries, range) else f"{len(self)} entries"
         return f"<{shown} of {'places' if self.loose else self.universe}>"
+
+    @property
+    def groups(self) -> int:
+        """Number of equal groups that a weight's own axis is laid out in."""
+        return len(self.factors[0]) if self.owner and self.factors else 1
 
     def same(self, other: Span) -> bool:
         """Whether both hold the same entries."""
@@ -104,18 +126,19 @@ def product(spans: Sequence[Span], universes: Sequence[int]) -> Entries:
 def merge(spans: tuple[Span, ...], universes: tuple[int, ...]) -> Span:
     """Return the product of spans as one axis, outermost first.
 
-    What was taken apart and comes back whole is what it was. A product in which places that differ
-    between children are not outermost is places.
+    What was taken apart and comes back whole is what it was. Where places are among the factors,
+    their number is part of what the axis is: see ``sized``.
     """
     if len(spans) == 1:
         return spans[0]
     whole = _whole(spans)
     if whole is not None:
         return whole
-    if any(s.loose and len(s) != u for s, u in zip(spans, universes, strict=True)):
+    if all(s.loose for s in spans):
         return places(math.prod(map(len, spans)))
-    loose = all(s.loose for s in spans)
-    return Span(product(spans, universes), math.prod(universes), factors=spans, loose=loose)
+    sized = tuple(n for s in spans for n in ((len(s),) if s.loose and len(s) > 1 else s.sized))
+    entries = product(spans, universes)
+    return Span(entries, math.prod(universes), factors=spans, sized=sized)
 
 
 def _whole(spans: tuple[Span, ...]) -> Span | None:
@@ -135,7 +158,8 @@ def _whole(spans: tuple[Span, ...]) -> Span | None:
 def join(spans: tuple[Span, ...], offsets: tuple[int, ...], universe: int) -> Span:
     """Return the concatenation of spans, each moved by its offset."""
     entries = [e + k for s, k in zip(spans, offsets, strict=True) for e in s.entries]
-    return Span(plain(entries), universe, joined=spans)
+    sized = tuple(n for s in spans for n in s.sized)
+    return Span(plain(entries), universe, joined=spans, sized=sized)
 
 
 @lru_cache(KEPT)
@@ -150,7 +174,7 @@ def part(span: Span, start: int, stop: int) -> Span:
         at += len(inner)
     if (start, stop) == (0, len(span)):
         return span
-    return Span(plain(span.entries[start:stop]), span.universe)
+    return Span(plain(span.entries[start:stop]), span.universe, sized=span.sized)
 
 
 @lru_cache(KEPT)
@@ -159,7 +183,7 @@ def divide(span: Span, outer: int) -> tuple[Span, Span] | None:
     size = len(span)
     if outer == 1:
         return prefix(1, 1), span
-    if outer == size:
+    if outer == size == span.universe:
         return span, prefix(1, 1)
     if span.loose:
         return places(outer), places(size // outer)
@@ -211,7 +235,7 @@ def _joined(span: Span, outer: int) -> tuple[Span, Span] | None:
         return None
     if not all(s.same(first) and s.universe == first.universe for s in others):
         return None
-    return prefix(outer, outer), first
+    return prefix(outer, outer), Span(first.entries, first.universe, alike=span.joined)
 
 
 @lru_cache(KEPT)
@@ -222,3 +246,16 @@ def by_position(span: Span, outer: int) -> tuple[Span, Span]:
         Span(range(outer), outer, whole=(span, sizes, 0)),
         Span(range(sizes[1]), max(span.universe // outer, sizes[1]), whole=(span, sizes, 1)),
     )
+
+
+def demands(span: Span, count: int) -> Iterator[tuple[str, int]]:
+    """Yield (owner, groups): weights whose own axis decides whether the span has ``count`` groups."""
+    if span.owner:
+        yield span.owner, count
+    elif span.whole is not None and span.whole[2] == 1:
+        whole, sizes, _ = span.whole
+        yield from demands(whole, sizes[0] * count)
+    elif span.factors:
+        yield from demands(span.factors[0], count)
+    for other in span.alike:
+        yield from demands(other, count)

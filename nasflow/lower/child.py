@@ -38,7 +38,7 @@ class Child(nn.Module):
         super().__init__()
         self.point = dict(point)
         self.graph = graph
-        self._laid = laid
+        self.laid = laid
         self._shared = shared
         self._stored = stored
         self._values: dict[int, tuple[Tensor, Pull | None]] = {}  # weights used as values
@@ -90,7 +90,7 @@ class Child(nn.Module):
     def forward(self, *inputs: Tensor) -> Any:
         for place, name, shared, cut in self._cut:
             place[name] = cut(shared)
-        values: list[Any] = [None] * self._laid.count
+        values: list[Any] = [None] * self.laid.count
         values[: len(inputs)] = inputs
         for number, (shared, whole) in self._values.items():
             values[number] = shared if whole is None else whole(shared)
@@ -105,13 +105,13 @@ class Child(nn.Module):
                 values[i] = None
         for place, name, _, _ in self._cut:  # the graph that made them is not kept alive
             place[name] = None
-        results = [values[i] for i in self._laid.results]
+        results = [values[i] for i in self.laid.results]
         return results[0] if len(results) == 1 else tuple(results)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the child's weights and buffers, by the keys of its written module's state dict."""
         found: dict[str, Tensor] = {}
-        for use in self._laid.uses:
+        for use in self.laid.uses:
             for weight in use.content.weights:
                 key = f"{use.key}.{weight.name}" if weight.name else use.key
                 if weight.trainable or not weight.name:

@@ -109,7 +109,6 @@ class Supernet(nn.Module):
 
     def _child(self, point: Point, graph: Graph, laid: Laid) -> Child:
         self._shares.grow(laid)
-        self._shares.check(laid)
         stored = {name: getattr(self, own) for name, own in self._stored.items()}
         like = next(iter(stored.values()), torch.empty(0))
         child = Child(point, graph, laid, self._shares.shared, stored, like)
@@ -162,8 +161,6 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
         for graph in graphs:
             grown = shares.grow(shares.lay(graph)) or grown
     shares.plot.frozen = True
-    for graph in graphs:
-        shares.check(shares.lay(graph))
 
 
 def biggest(space: Space) -> Iterator[Point]:

@@ -15,7 +15,7 @@ from nasflow.ir.types import Type
 from nasflow.ir.weight import Weight
 from nasflow.lower import names
 
-TRIES: Final = 4
+TRIES: Final = 6
 """How often a child is laid out anew as later operations tell earlier ones how they read them."""
 CHANNELS: Final = ("C", "D")
 """Axes of a network's input that are channels; the others count places."""
@@ -115,20 +115,6 @@ class Shares:
                     shared.shape = [max(pair) for pair in zip(shape, shared.shape, strict=True)]
         return grown
 
-    def check(self, laid: Laid) -> None:
-        """Raise SpaceError where a weight follows places that are not those of other children."""
-        for use in laid.uses:
-            for weight in use.content.weights:
-                name, spans = use.takes[weight.name]
-                pairs = zip(weight.axes, spans, self.shared[name].shape, strict=True)
-                for axis, span, size in pairs:
-                    if span.loose and axis[0].source and len(span) != size:
-                        raise SpaceError(
-                            f"{use.path}: its weight has an entry for each place of an axis that "
-                            f"has {len(span)} here and {size} in other children, so they cannot "
-                            "share it; average over places first, or use one copy per size"
-                        )
-
     def _shape(self, use: Use, weight: Weight, spans: Spans) -> list[int]:
         sizes = []
         for number, (axis, span) in enumerate(zip(weight.axes, spans, strict=True)):
@@ -174,8 +160,8 @@ class Shares:
         results = content.op.flow(place, *content.inputs)
         takes = {}
         for weight in content.weights:
-            name = f"{path}/{weight.name or 'value'}{_copies(weight)}"
             chosen = place.weights[weight.name]
+            name = f"{path}/{weight.name or 'value'}{_copies(weight, chosen)}"
             first = laid.taken.setdefault(name, chosen)
             if not all(a.same(b) for a, b in zip(first, chosen, strict=True)):
                 place.note("weights used twice, on values with different entries")
@@ -185,10 +171,19 @@ class Shares:
         return outputs
 
 
-def _copies(weight: Weight) -> str:
-    """Return what sets apart the copies of a weight that is kept once per size."""
-    sizes = [str(f.size) for axis in weight.axes for f in axis if f.shrink == "copy"]
-    return "@" + "x".join(sizes) if sizes else ""
+def _copies(weight: Weight, spans: Spans) -> str:
+    """Return what sets apart the copies of a weight that is kept once per size.
+
+    It is where its axis says so, and where it has an entry for each place of a map (a linear layer
+    on a flattened one): places at one resolution are not those at another.
+    """
+    sizes: list[int] = []
+    for axis, span in zip(weight.axes, spans, strict=True):
+        if axis[0].shrink == "copy" or (span.loose and axis[0].source):
+            sizes.append(len(span))
+        elif axis[0].source:
+            sizes.extend(span.sized)
+    return "@" + "x".join(map(str, sizes)) if sizes else ""
 
 
 def _input(type_: Type) -> Spans:
