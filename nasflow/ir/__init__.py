@@ -32,6 +32,7 @@ from nasflow.ir.ops.norm import *  # noqa: F403
 from nasflow.ir.ops.pool import *  # noqa: F403
 from nasflow.ir.ops.regularise import *  # noqa: F403
 from nasflow.ir.ops.resample import *  # noqa: F403
+from nasflow.ir.ops.shake import *  # noqa: F403
 from nasflow.ir.ops.shape import *  # noqa: F403
 from nasflow.ir.space import Point, Space
 from nasflow.ir.trace import (

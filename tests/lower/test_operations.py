@@ -21,6 +21,7 @@ VIDEO = ir.Type(("C", "T", "H", "W"), (4, 5, 6, 6))
 EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Activation": [((form,), (MAP,)) for form in ("relu", "gelu_tanh", "squared_relu")],
     "Add": [((), (MAP, MAP)), ((), (MAP, MAP.resize(H=1, W=1)))],
+    "Affine": [((), (TOKENS,))],
     "Attention": [
         ((), (HEADS, HEADS, HEADS)),
         ((0.1, True, 0.1), (HEADS, HEADS, HEADS)),
@@ -62,6 +63,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "RelativePositions": [((3,), ())],
     "Roll": [(((-1, 2), ("H", "W")), (MAP,))],
     "Scale": [((0.5,), (MAP,))],
+    "Shake": [((), (MAP, MAP))],
     "ShiftedWindowMask": [((6, 6, 3, 1), ())],
     "SinusoidalPositions": [((6, 8), ())],
     "Slice": [(("C", 1, 3), (MAP,)), (("L", 0, 1, True), (TOKENS,))],
