@@ -10,12 +10,47 @@ from nasflow.ir.operation import Operation, Source, module, operation
 from nasflow.ir.types import Type
 from nasflow.ir.weight import ONES, ZEROS, Weight, axis, init
 
-__all__ = ["BatchNorm", "GroupNorm", "LayerNorm", "LocalResponseNorm"]
+__all__ = ["Affine", "BatchNorm", "GroupNorm", "LayerNorm", "LocalResponseNorm"]
 
 
 def _spatial(x: Type, who: str) -> None:
     if x.dtype != "float" or x.axes[:1] != ("C",):
         raise TypeRuleError(f"{who}: expected a value with channels first, got {x!r}")
+
+
+@operation
+class Affine(Operation):
+    """Scale and shift each entry of the last axis, without statistics: (..., D) -> the same.
+
+    Touvron et al. (2021), ResMLP, equation 1.
+    """
+
+    support: ClassVar[str] = '''
+class Affine(nn.Module):
+    """Scale and shift each entry of the last axis."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(size))
+        self.beta = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.beta, self.alpha, x)
+'''
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        if x.dtype != "float" or not x.axes:
+            raise TypeRuleError(f"Affine: expected floats with an axis, got {x!r}")
+        return x
+
+    def weights(self, *types: Type) -> tuple[Weight, ...]:
+        (x,) = types
+        shape = (axis(x.shape[-1], source=f"0:{x.axes[-1]}"),)
+        return (Weight("alpha", shape, ONES), Weight("beta", shape, ZEROS))
+
+    def source(self, *types: Type) -> Source:
+        return module("Affine", ("size", types[0].shape[-1]))
 
 
 @operation
