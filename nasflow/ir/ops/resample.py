@@ -6,6 +6,7 @@ from typing import Final
 
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Operand
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Operation, Source, operation
 from nasflow.ir.types import Type
 
@@ -35,6 +36,9 @@ class Upsample(Operation):
         if x.axes != ("C", "H", "W") or x.dtype != "float":
             raise TypeRuleError(f"Upsample: expected (C H W), got {x!r}")
         return x.resize(H=x.shape[1] * self.factor, W=x.shape[2] * self.factor)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (place.result(**place.sizes()),)
 
     def source(self, *types: Type) -> Source:
         form = "F.interpolate({0}, scale_factor={factor}, mode={mode}"
