@@ -51,7 +51,9 @@ class Draw:
 
     def ask(self) -> dict[str, Any]:
         """Propose a point of 40 decisions."""
-        return {f"normal/block{i // 5}/op{i % 5}": self.rng.randrange(OPTIONS) for i in range(DECISIONS)}
+        return {
+            f"normal/block{i // 5}/op{i % 5}": self.rng.randrange(OPTIONS) for i in range(DECISIONS)
+        }
 
     def tell(self, point: dict[str, Any], result: Any) -> None:
         """Learn nothing."""
@@ -78,8 +80,13 @@ def ours(trials: int) -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         ledger = Ledger.create(Path(folder), {"plan": {}})
         loop = Loop(
-            Space(), Draw(), Objective(), Budget(trials=trials), ledger,  # type: ignore[arg-type]
-            seed=0, observer=lambda event: None,
+            Space(),
+            Draw(),
+            Objective(),
+            Budget(trials=trials),
+            ledger,  # type: ignore[arg-type]
+            seed=0,
+            observer=lambda event: None,
         )
         taken: list[float] = []
         flushed = 0
@@ -137,18 +144,24 @@ def optuna_storages(trials: int) -> None:
         }
         for name, make in storages.items():
             try:
-                study = optuna.create_study(storage=make(), sampler=optuna.samplers.RandomSampler(seed=0))
+                study = optuna.create_study(
+                    storage=make(), sampler=optuna.samplers.RandomSampler(seed=0)
+                )
             except ImportError as error:
                 print(f"optuna, {name}: not measured ({error})")
                 continue
             begin = time.perf_counter()
             study.optimize(objective, n_trials=trials)
-            print(f"optuna, {name}, {trials} trials: {(time.perf_counter() - begin) / trials * 1e3:.1f} ms a trial")
+            print(
+                f"optuna, {name}, {trials} trials: {(time.perf_counter() - begin) / trials * 1e3:.1f} ms a trial"
+            )
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=MARKS[-1])
     parser.add_argument("--peer-trials", type=int, default=100)
     arguments = parser.parse_args()

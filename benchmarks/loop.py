@@ -45,7 +45,10 @@ def rate(what: str, trials: int, space: Any, evaluator: Any) -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         begin = time.perf_counter()
         search(
-            space=space, strategy={"name": "random"}, evaluator=evaluator, budget={"trials": trials},
+            space=space,
+            strategy={"name": "random"},
+            evaluator=evaluator,
+            budget={"trials": trials},
             out=Path(folder) / "run",
         )
         seconds = time.perf_counter() - begin
@@ -69,7 +72,10 @@ def bare(trials: int, folder: str) -> list[float]:
 def searched(trials: int, folder: str) -> list[float]:
     """Return the pauses between the same trials in a search of the NASNet space."""
     run = search(
-        space={"name": "nasnet"}, strategy={"name": "random"}, budget={"trials": trials}, out=Path(folder) / "run",
+        space={"name": "nasnet"},
+        strategy={"name": "random"},
+        budget={"trials": trials},
+        out=Path(folder) / "run",
         evaluator={"_target_": "benchmarks.loop.Sleep", "folder": folder},
         executor={"name": "tune", "workers": WORKERS},
     )
@@ -120,7 +126,13 @@ def overhead(trials: int, rounds: int) -> None:
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
-    ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+    ray.init(
+        address="local",
+        num_cpus=WORKERS,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="CRITICAL",
+    )
     try:
         pauses: dict[Any, list[float]] = {bare: [], searched: []}
         for _ in range(rounds):
@@ -142,7 +154,8 @@ def interval(first: list[float], second: list[float], draws: int = 2000) -> tupl
     """Return the 95 % bootstrap interval of the difference of means, `second` less `first`."""
     rng = random.Random(0)
     found = sorted(
-        statistics.fmean(rng.choices(second, k=len(second))) - statistics.fmean(rng.choices(first, k=len(first)))
+        statistics.fmean(rng.choices(second, k=len(second)))
+        - statistics.fmean(rng.choices(first, k=len(first)))
         for _ in range(draws)
     )
     return found[int(0.025 * draws)], found[int(0.975 * draws)]
@@ -150,7 +163,9 @@ def interval(first: list[float], second: list[float], draws: int = 2000) -> tupl
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--evaluations", type=int, default=5000)

@@ -546,4 +546,3 @@ def _single(graph: Graph) -> Node | None:
     start = len(graph.inputs)
     results = tuple(range(start, start + len(node.content.outputs)))
     return node if graph.results == results else None
-

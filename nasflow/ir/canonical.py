@@ -272,6 +272,7 @@ class Form:
 
 # -- from a graph to its form ---------------------------------------------------------------------
 
+
 def form(graph: Graph) -> Form:
     """Return the form of a graph, made once."""
     found: Form | None = graph.__dict__.get("_form")
@@ -308,7 +309,9 @@ def _walk(target: Form, graph: Graph, values: list[int], lookup: Lookup) -> list
                 more = None
                 if kind.__class__ is str:
                     more = within(graph, len(values), kind, lookup)
-                _spread(target, values, len(content.outputs), kind, made.label, args, made.own, more)
+                _spread(
+                    target, values, len(content.outputs), kind, made.label, args, made.own, more
+                )
         else:
             assert isinstance(content, Graph)
             shape = content.__dict__.get("_form") or form(content)

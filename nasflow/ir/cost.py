@@ -110,9 +110,7 @@ def _reach(graph: Graph) -> tuple[Reach, ...]:
     if known is None:
         reached: list[Reach] = [{i: (0, 0, 1)} for i in range(len(graph.inputs))]
         for node in graph.nodes:
-            inner = (
-                _reach(node.content) if isinstance(node.content, Graph) else _step(node.content)
-            )
+            inner = _reach(node.content) if isinstance(node.content, Graph) else _step(node.content)
             sources = [reached[value] for value in node.inputs]
             reached.extend(_joined(steps, sources) for steps in inner)
         known = graph.__dict__["_reach"] = tuple(reached[value] for value in graph.results)

@@ -192,9 +192,7 @@ class _Reader:
             if needed.isdisjoint(range(start, start + len(node.content.outputs))):
                 self.refuse(f"node {node.name!r} is needed by no result")
 
-    def node(
-        self, data: Any, types: Sequence[Type], graphs: Sequence[Graph]
-    ) -> tuple[Node, int]:
+    def node(self, data: Any, types: Sequence[Type], graphs: Sequence[Graph]) -> tuple[Node, int]:
         keys = ("graph",) if isinstance(data, dict) and "graph" in data else ("op", "attributes")
         fields = self.fields(data, ("name", *keys, "inputs"), optional=("weights",))
         name = self.name(fields["name"], "name")

@@ -27,7 +27,9 @@ class Budget:
     patience: int = 2000
 
     def __post_init__(self) -> None:
-        if self.trials is not None and (not isinstance(self.trials, int) or isinstance(self.trials, bool)):
+        if self.trials is not None and (
+            not isinstance(self.trials, int) or isinstance(self.trials, bool)
+        ):
             raise ConfigError(f"budget.trials: expected a whole number, got {self.trials!r}")
         for name in ("trials", "seconds", "patience"):
             value = getattr(self, name)

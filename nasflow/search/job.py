@@ -90,7 +90,9 @@ def construct(spec: Any) -> Any:
         if target is None:
             return settings
         if "." not in target:
-            raise ConfigError(f"_target_: expected an import path such as package.module.Name, got {target!r}")
+            raise ConfigError(
+                f"_target_: expected an import path such as package.module.Name, got {target!r}"
+            )
         return build(find("evaluator", target), target, **settings)
     if isinstance(spec, list | tuple):
         return [construct(value) for value in spec]
@@ -103,8 +105,15 @@ def takes_point(evaluate: Evaluate) -> bool:
 
 
 def perform(
-    evaluate: Evaluate, graph: Graph, point: Point, seed: int, *, report: Report | None = None,
-    time_limit: float | None = None, memory: float | None = None, overdue: Callable[[], None] | None = None,
+    evaluate: Evaluate,
+    graph: Graph,
+    point: Point,
+    seed: int,
+    *,
+    report: Report | None = None,
+    time_limit: float | None = None,
+    memory: float | None = None,
+    overdue: Callable[[], None] | None = None,
 ) -> Outcome:
     """Evaluate one graph; whatever goes wrong becomes an outcome."""
     begin = time.perf_counter()
@@ -129,7 +138,8 @@ def perform(
 def parcel(job: Job) -> str:
     """Return a job as the JSON that travels to a worker."""
     return json.dumps(
-        {"n": job.n, "point": job.point, "graph": job.graph.to_json(), "seed": job.seed}, separators=(",", ":")
+        {"n": job.n, "point": job.point, "graph": job.graph.to_json(), "seed": job.seed},
+        separators=(",", ":"),
     )
 
 
@@ -138,7 +148,9 @@ def run_remote(work: str, job: str, report: Report | None = None) -> str:
     order, sent = _order(work), json.loads(job)
     n = sent["n"]
     stuck = Path(tempfile.gettempdir()) / f"nasflow-{order.run}-{n}.stuck"
-    if stuck.exists():  # an earlier attempt could only be ended with its worker: another would be no better
+    if (
+        stuck.exists()
+    ):  # an earlier attempt could only be ended with its worker: another would be no better
         stuck.unlink(missing_ok=True)
         limit = order.time_limit or 0
         return json.dumps(asdict(Outcome(error=f"time limit of {limit:g} s", seconds=limit)))
@@ -151,11 +163,21 @@ def run_remote(work: str, job: str, report: Report | None = None) -> str:
         evaluate = _evaluator(work)
         network = _graph_class().from_json(sent["graph"])
     except Exception as problem:
-        text = _line(problem) if isinstance(problem, NasflowError) else f"{type(problem).__name__}: {_line(problem)}"
+        text = (
+            _line(problem)
+            if isinstance(problem, NasflowError)
+            else f"{type(problem).__name__}: {_line(problem)}"
+        )
         return json.dumps(asdict(Outcome(error=text, fatal=True)))
     outcome = perform(
-        evaluate, network, thaw(sent["point"]) or {}, sent["seed"], report=report,
-        time_limit=order.time_limit, memory=order.memory, overdue=overdue,
+        evaluate,
+        network,
+        thaw(sent["point"]) or {},
+        sent["seed"],
+        report=report,
+        time_limit=order.time_limit,
+        memory=order.memory,
+        overdue=overdue,
     )
     return json.dumps(asdict(outcome))
 
@@ -163,7 +185,9 @@ def run_remote(work: str, job: str, report: Report | None = None) -> str:
 def plain(measures: Mapping[str, Any]) -> dict[str, float]:
     """Return measures as Python numbers; numbers of numpy and torch are read through ``item()``."""
     if not isinstance(measures, Mapping):
-        raise ConfigError(f"the evaluator must return a mapping of measures, got {type(measures).__name__}")
+        raise ConfigError(
+            f"the evaluator must return a mapping of measures, got {type(measures).__name__}"
+        )
     found: dict[str, float] = {}
     for name, value in measures.items():
         number = value.item() if hasattr(value, "item") else value
@@ -245,7 +269,9 @@ def _within(seconds: float | None, overdue: Callable[[], None] | None) -> Iterat
         with lock:
             inside.clear()
         if fired:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)  # not delivered yet: it must not hit what follows
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                thread, None
+            )  # not delivered yet: it must not hit what follows
     if fired:
         raise TimeLimit
 
@@ -272,7 +298,9 @@ def _data_bytes() -> int:
 
 
 def _out_of_memory(memory: float | None) -> str:
-    return "out of memory" if memory is None else f"out of memory: limit of {memory / 2**20:,.0f} MiB"
+    return (
+        "out of memory" if memory is None else f"out of memory: limit of {memory / 2**20:,.0f} MiB"
+    )
 
 
 def _line(error: BaseException) -> str:

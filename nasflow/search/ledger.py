@@ -49,7 +49,9 @@ class Ledger:
         self.path = path
         self.records = 0
         self.known: dict[str, int] = {}
-        self._answers = array("q")  # by proposal: offset of the line that holds its result, -1 while there is none
+        self._answers = array(
+            "q"
+        )  # by proposal: offset of the line that holds its result, -1 while there is none
         self._fd = fd
         self._end = 0
         self._flushed = time.perf_counter()
@@ -66,7 +68,9 @@ class Ledger:
         except OSError as error:
             raise RunError(f"{folder}: cannot write a run here: {error.strerror}") from error
         _lock(fd, folder)
-        if b"\n" in os.pread(fd, 1 << 20, 0):  # without one, a driver was killed before it had written its header
+        if b"\n" in os.pread(
+            fd, 1 << 20, 0
+        ):  # without one, a driver was killed before it had written its header
             os.close(fd)
             raise RunError(
                 f"{folder} already holds a run: go on with `resume run={folder}` or choose another out="
@@ -99,7 +103,9 @@ class Ledger:
         line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         try:
             written = os.write(self._fd, line)
-            if written < len(line):  # a full disk takes what fits: ask for the rest to learn the reason
+            if written < len(
+                line
+            ):  # a full disk takes what fits: ask for the rest to learn the reason
                 os.write(self._fd, line[written:])
         except OSError as error:
             self._cut()
@@ -111,7 +117,9 @@ class Ledger:
         self._end += len(line)
         self._dirty = True
         pause = time.perf_counter() - self._flushed
-        if record["t"] == "result" and (self._flush_cost < QUICK or pause >= REST * self._flush_cost):
+        if record["t"] == "result" and (
+            self._flush_cost < QUICK or pause >= REST * self._flush_cost
+        ):
             self.flush()
 
     def flush(self) -> None:
@@ -124,7 +132,9 @@ class Ledger:
         except OSError as error:
             raise RunError(f"{self.path}: cannot be flushed to disk: {error.strerror}") from error
         self._flushed = time.perf_counter()
-        self._flush_cost += 0.2 * (self._flushed - begin - self._flush_cost)  # one slow flush is no slow disk
+        self._flush_cost += 0.2 * (
+            self._flushed - begin - self._flush_cost
+        )  # one slow flush is no slow disk
         self._dirty = False
 
     def answer(self, n: int) -> Record | None:
@@ -172,7 +182,9 @@ class Ledger:
                 try:
                     self._note(record, offset)
                 except (KeyError, IndexError) as error:
-                    raise RunError(f"{self.path}: line {self.records} is not a ledger record") from error
+                    raise RunError(
+                        f"{self.path}: line {self.records} is not a ledger record"
+                    ) from error
                 self._end = end
                 yield record
         if self._end < os.fstat(self._fd).st_size:
@@ -214,7 +226,9 @@ def _parse(file: IO[bytes], path: Path) -> Iterator[tuple[int, int, Record]]:
         record = _record(line)
         if record is None:
             if file.readline():
-                raise RunError(f"{path}: line {number} is damaged; restore the file, or cut it there")
+                raise RunError(
+                    f"{path}: line {number} is damaged; restore the file, or cut it there"
+                )
             break
         if number == 1 and record["t"] != "run":
             raise RunError(f"{path}: its first line is not the header of a run")
@@ -238,7 +252,9 @@ def _record(line: bytes) -> Record | None:
 
 def _must_hold_run(folder: Path) -> None:
     if not (folder / FILE).is_file():
-        what = "is not a folder" if not folder.is_dir() else f"is not a run folder: it has no {FILE}"
+        what = (
+            "is not a folder" if not folder.is_dir() else f"is not a run folder: it has no {FILE}"
+        )
         raise RunError(f"{folder} {what}")
 
 
@@ -247,7 +263,9 @@ def _lock(fd: int, folder: Path) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
-        raise RunError(f"{folder}: another driver is writing this run; wait for it or end it") from error
+        raise RunError(
+            f"{folder}: another driver is writing this run; wait for it or end it"
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

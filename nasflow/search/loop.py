@@ -36,8 +36,15 @@ class Loop:
     """
 
     def __init__(
-        self, space: Space, strategy: Strategy, objective: Objective, budget: Budget, ledger: Ledger, *,
-        seed: int, observer: Observer,
+        self,
+        space: Space,
+        strategy: Strategy,
+        objective: Objective,
+        budget: Budget,
+        ledger: Ledger,
+        *,
+        seed: int,
+        observer: Observer,
     ) -> None:
         self.space, self.strategy, self.objective, self.budget = space, strategy, objective, budget
         self.ledger, self.seed, self.observer = ledger, seed, observer
@@ -94,16 +101,23 @@ class Loop:
         point = self.open[job.n]
         best = result.reward is not None and (self.best is None or result.reward > self.best)
         record = {
-            "t": "result", "n": job.n, "measures": result.measures, "reward": result.reward,
-            "values": list(result.values), "error": result.error,
-            "seconds": round(outcome.seconds, 6), "at": round(self.elapsed, 3),
+            "t": "result",
+            "n": job.n,
+            "measures": result.measures,
+            "reward": result.reward,
+            "values": list(result.values),
+            "error": result.error,
+            "seconds": round(outcome.seconds, 6),
+            "at": round(self.elapsed, 3),
         }
         self._write(record, point)
         if result.error is not None:
             self.observer(Failed(job.n, point, result.error, self.evaluated, outcome.seconds))
         else:
             fingerprint = job.graph.fingerprint
-            self.observer(Finished(job.n, point, result, self.evaluated, best, outcome.seconds, fingerprint))
+            self.observer(
+                Finished(job.n, point, result, self.evaluated, best, outcome.seconds, fingerprint)
+            )
         self._end_if_spent()
         pause = time.monotonic() - self._saved
         if pause > max(1.0, SHARE * self._save_cost):
@@ -156,11 +170,11 @@ class Loop:
             if self._dry:
                 self.reason = "exhausted: the strategy has nothing left to propose"
             elif self._idle >= self.budget.patience:
-                self.reason = (
-                    f"exhausted: the last {self._idle:,} proposals were all known already or over the limits"
-                )
+                self.reason = f"exhausted: the last {self._idle:,} proposals were all known already or over the limits"
         waiting = sum(map(len, self._twins.values())) >= TWINS
-        enough = self.budget.trials is not None and self.evaluated + len(self.open) >= self.budget.trials
+        enough = (
+            self.budget.trials is not None and self.evaluated + len(self.open) >= self.budget.trials
+        )
         idle = self._idle >= self.budget.patience
         return not (self.reason or self._dry or waiting or enough or idle)
 
@@ -190,7 +204,9 @@ class Loop:
             graph = self.space.bind(point)
         except PointError as error:
             name = type(self.strategy).__name__
-            raise RunError(f"strategy {name} proposed a point outside the space: {error}") from error
+            raise RunError(
+                f"strategy {name} proposed a point outside the space: {error}"
+            ) from error
         except NasflowError as error:  # valid decisions that make no network
             digest = hashlib.sha256(canonical(point).encode()).hexdigest()
             return None, f"unbuildable-{digest[:32]}", str(error), {}

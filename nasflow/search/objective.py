@@ -33,7 +33,9 @@ class Soft:
 
     def __post_init__(self) -> None:
         if not self.target > 0:
-            raise ConfigError(f"objective.soft.target: expected a positive number, got {self.target!r}")
+            raise ConfigError(
+                f"objective.soft.target: expected a positive number, got {self.target!r}"
+            )
 
     def weigh(self, value: float, cost: float) -> float:
         """Return the reward of a measure `value` at `cost`, both in their own units."""
@@ -70,7 +72,9 @@ class Objective:
                     f"there are: {', '.join(EXACT)}"
                 )
             if not isinstance(bound, int | float) or not bound > 0:
-                raise ConfigError(f"objective.limits.{name}: expected a positive number, got {bound!r}")
+                raise ConfigError(
+                    f"objective.limits.{name}: expected a positive number, got {bound!r}"
+                )
         if self.soft and next(iter(self.measures.values())) != "max":
             raise ConfigError("objective.soft: expected the first measure to be maximised, got min")
 
@@ -91,7 +95,9 @@ class Objective:
 
     def refusal(self, costs: Mapping[str, float]) -> str | None:
         """Say in one line which hard limits are broken; None where all hold."""
-        broken = [f"{n} {costs[n]:,} over the limit {b:,}" for n, b in self.limits.items() if costs[n] > b]
+        broken = [
+            f"{n} {costs[n]:,} over the limit {b:,}" for n, b in self.limits.items() if costs[n] > b
+        ]
         return "; ".join(broken) or None
 
     def result(self, measures: Mapping[str, float]) -> Result:
@@ -109,7 +115,9 @@ class Objective:
         for name in self.needed:
             if name not in finite:
                 return Result(finite, error=f"{name} is {measures[name]}")
-        values = [finite[name] * (1 if goal == "max" else -1) for name, goal in self.measures.items()]
+        values = [
+            finite[name] * (1 if goal == "max" else -1) for name, goal in self.measures.items()
+        ]
         if self.soft:
             values[0] = self.soft.weigh(values[0], finite[self.soft.cost])
         if not math.isfinite(values[0]):

@@ -71,7 +71,9 @@ class Run:
 
     def hypervolume(self, reference: Sequence[float]) -> float:
         """Measure the volume the run dominates above `reference`, one number for each objective, all maximised."""
-        return pareto.hypervolume([e.result.values for e in self.entries if e.result.values], reference)
+        return pareto.hypervolume(
+            [e.result.values for e in self.entries if e.result.values], reference
+        )
 
     def rank(self, number: int) -> Entry:
         """Return the candidate at a rank, counted from 1; raises RunError where there is none."""
@@ -106,7 +108,9 @@ def _add(run: Run, asked: dict[int, ledger.Record], record: ledger.Record) -> No
         ask = asked.pop(record["n"])
         point = thaw(ask["point"]) or {}
         result = read_result(record)
-        run.entries.append(Entry(record["n"], point, ask["fp"], result, record["seconds"], record["at"]))
+        run.entries.append(
+            Entry(record["n"], point, ask["fp"], result, record["seconds"], record["at"])
+        )
     run.refused += kind == "refused"
     run.duplicates += kind == "dup"
     if kind in ("start", "end"):

@@ -47,8 +47,15 @@ ACCURACY: Spec = {"measures": {"accuracy": "max"}}
 
 
 def search(
-    *, space: Spec | Space, strategy: Spec | Strategy, evaluator: Spec | Evaluate, budget: Spec | Budget,
-    out: Path | str, objective: Spec | Objective = ACCURACY, executor: Spec | Place = INLINE, seed: int = 0,
+    *,
+    space: Spec | Space,
+    strategy: Spec | Strategy,
+    evaluator: Spec | Evaluate,
+    budget: Spec | Budget,
+    out: Path | str,
+    objective: Spec | Objective = ACCURACY,
+    executor: Spec | Place = INLINE,
+    seed: int = 0,
     observer: Observer | None = None,
 ) -> Run:
     """Search `space` until the budget is spent, and return the run.
@@ -59,9 +66,13 @@ def search(
     """
     folder = run_folder(out)
     plan = {
-        "space": _spec(space), "strategy": _spec(strategy), "evaluator": _spec(evaluator),
-        "objective": _objective_spec(objective), "budget": _budget_spec(budget),
-        "executor": _place_spec(executor), "seed": seed,
+        "space": _spec(space),
+        "strategy": _spec(strategy),
+        "evaluator": _spec(evaluator),
+        "objective": _objective_spec(objective),
+        "budget": _budget_spec(budget),
+        "executor": _place_spec(executor),
+        "seed": seed,
     }
     parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator})
     versions = {"nasflow": _version(), "python": sys.version.split()[0]}
@@ -70,8 +81,14 @@ def search(
 
 
 def resume(
-    out: Path | str, *, budget: Spec | None = None, executor: Spec | None = None, observer: Observer | None = None,
-    space: Space | None = None, strategy: Strategy | None = None, evaluator: Evaluate | None = None,
+    out: Path | str,
+    *,
+    budget: Spec | None = None,
+    executor: Spec | None = None,
+    observer: Observer | None = None,
+    space: Space | None = None,
+    strategy: Strategy | None = None,
+    evaluator: Evaluate | None = None,
 ) -> Run:
     """Go on with the run in folder `out`, and return it.
 
@@ -143,14 +160,22 @@ class Parts:
             evaluator=self.plan["evaluator"],
             space=_name(self.plan["space"]) if self.plan["space"] else None,
             paths=[os.getcwd(), *(path for path in sys.path if path)],
-            time_limit=self.place.time_limit, memory=self.place.memory,
-            threads=max(1, int(self.place.cpus)), run=uuid.uuid4().hex,
+            time_limit=self.place.time_limit,
+            memory=self.place.memory,
+            threads=max(1, int(self.place.cpus)),
+            run=uuid.uuid4().hex,
         )
 
 
 def _drive(parts: Parts, ledger: Ledger, observer: Observer, records: Any = None) -> Run:
     loop = Loop(
-        parts.space, parts.strategy, parts.objective, parts.budget, ledger, seed=parts.seed, observer=observer
+        parts.space,
+        parts.strategy,
+        parts.objective,
+        parts.budget,
+        ledger,
+        seed=parts.seed,
+        observer=observer,
     )
     folder = ledger.path.parent
     try:
@@ -200,7 +225,9 @@ def _name(spec: Spec) -> str:
 
 
 def _missing(part: str) -> RunError:
-    return RunError(f"this run began with a live {part} object: give resume the same one as {part}=")
+    return RunError(
+        f"this run began with a live {part} object: give resume the same one as {part}="
+    )
 
 
 def _spec(part: Any) -> Record | None:

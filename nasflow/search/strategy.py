@@ -59,5 +59,7 @@ def create(spec: Mapping[str, Any], space: Space, seed: int) -> Strategy:
     name = target or options.pop("name", None)
     if not name:
         raise ConfigError("strategy: expected a name (for example strategy=random), got none")
-    strategy: Strategy = build(find("strategy", name), f"strategy {name!r}", space, seed=seed, **options)
+    strategy: Strategy = build(
+        find("strategy", name), f"strategy {name!r}", space, seed=seed, **options
+    )
     return strategy

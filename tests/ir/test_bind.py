@@ -172,10 +172,22 @@ def test_equal_names_are_numbered() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda x: ir.Linear(3)(ir.Conv2d(3, groups=2)(x, name="mix")), "mix: Conv2d groups=2 does"),
-        (lambda x: ir.Add()(x, ir.Conv2d(4)(x)), "add: Add: expected equal types, got C=3 H=8 W=8 and"),
-        (lambda x: ir.Concat()(x, ir.MaxPool(2, 2)(x)), "concat: Concat on C: expected other axes to"),
-        (lambda x: ir.Conv2d(3, 99, padding=0)(x), "conv2d: expected at least 99 entries along the"),
+        (
+            lambda x: ir.Linear(3)(ir.Conv2d(3, groups=2)(x, name="mix")),
+            "mix: Conv2d groups=2 does",
+        ),
+        (
+            lambda x: ir.Add()(x, ir.Conv2d(4)(x)),
+            "add: Add: expected equal types, got C=3 H=8 W=8 and",
+        ),
+        (
+            lambda x: ir.Concat()(x, ir.MaxPool(2, 2)(x)),
+            "concat: Concat on C: expected other axes to",
+        ),
+        (
+            lambda x: ir.Conv2d(3, 99, padding=0)(x),
+            "conv2d: expected at least 99 entries along the",
+        ),
         (lambda x: ir.Activation("rleu")(x), "activation: Activation: expected one of relu"),
         (lambda x: ir.Dropout(1.5)(x), "dropout: Dropout: expected a rate from 0 up to 1, got 1.5"),
         (lambda x: ir.Conv2d(0)(x), "conv2d: Conv2d: expected out from 1, got 0"),
@@ -195,7 +207,9 @@ def test_an_error_inside_a_repeat_names_the_iteration() -> None:
         return ir.Conv2d(4 - i, groups=1 + i)(x, name="conv")
 
     space = ir.Space(ir.repeat(layer, 3, name="stage")(ir.image(4, 8)))
-    with pytest.raises(NasflowError, match=r"^stage: 1/conv: Conv2d groups=2|^stage/1/conv: Conv2d groups=2"):
+    with pytest.raises(
+        NasflowError, match=r"^stage: 1/conv: Conv2d groups=2|^stage/1/conv: Conv2d groups=2"
+    ):
         space.bind({})
 
 

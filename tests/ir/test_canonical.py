@@ -39,7 +39,8 @@ def agree(*bodies: Callable[[ir.Value], ir.Value]) -> bool:
 
 def test_order_of_addition_does_not_matter() -> None:
     assert agree(
-        lambda x: ir.Add()(conv(x, kernel=3), relu(x)), lambda x: ir.Add()(relu(x), conv(x, kernel=3))
+        lambda x: ir.Add()(conv(x, kernel=3), relu(x)),
+        lambda x: ir.Add()(relu(x), conv(x, kernel=3)),
     )
 
 
@@ -158,7 +159,9 @@ def test_concatenation_order_is_absorbed_through_blocks_and_the_classifier() -> 
         pytest.param(lambda y, x: ir.Add()(y, x), id="it is added"),
         pytest.param(lambda y, x: ir.Conv2d(4, groups=2)(y), id="groups follow"),
         pytest.param(lambda y, x: ir.Slice("C", 0, 2)(y), id="it is cut"),
-        pytest.param(lambda y, x: ir.Add()(conv(y), ir.Conv2d(4, groups=2)(y)), id="one use is grouped"),
+        pytest.param(
+            lambda y, x: ir.Add()(conv(y), ir.Conv2d(4, groups=2)(y)), id="one use is grouped"
+        ),
     ],
 )
 def test_concatenation_order_matters_where_it_is_not_absorbed(
@@ -337,7 +340,9 @@ def test_isomorphic_networks_agree_with_networkx() -> None:
         for _ in range(4):
             a, b = rng.choice(values), rng.choice(values)
             # Matmul-like: neither commutative nor associative, so no rule but identity of nodes.
-            values.append(rng.choice((lambda a, b: ir.Subtract()(a, b), lambda a, b: ir.Linear(2)(a)))(a, b))
+            values.append(
+                rng.choice((lambda a, b: ir.Subtract()(a, b), lambda a, b: ir.Linear(2)(a)))(a, b)
+            )
         return ir.Space(ir.Linear(3)(values[-1])).bind({})
 
     def key(node: dict[str, object]) -> object:
@@ -410,7 +415,10 @@ def test_fingerprints_do_not_depend_on_the_process(tmp_path: Path) -> None:
     )
     outs = {
         subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(ir.__file__).parents[2])},
         ).stdout
         for seed in ("0", "1", "2")

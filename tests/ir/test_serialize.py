@@ -186,7 +186,9 @@ def unset(where: str, *keys: str) -> Callable[[dict[str, Any]], None]:
         (tower, "nested at most 64 deep"),
     ],
 )  # fmt: skip
-def test_bad_data_gets_one_clear_line(change: Callable[[dict[str, Any]], None], message: str) -> None:
+def test_bad_data_gets_one_clear_line(
+    change: Callable[[dict[str, Any]], None], message: str
+) -> None:
     data = stored()
     change(data)
     with pytest.raises(GraphError) as caught:
@@ -210,7 +212,13 @@ def test_a_split_into_a_billion_parts_is_refused_before_it_is_made() -> None:
 
 
 def paths(data: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    items = (
+        data.items()
+        if isinstance(data, dict)
+        else enumerate(data)
+        if isinstance(data, list)
+        else ()
+    )
     return [prefix] + [path for key, value in items for path in paths(value, (*prefix, key))]
 
 

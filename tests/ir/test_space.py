@@ -19,7 +19,14 @@ from nasflow.errors import PointError, SpaceError, TypeRuleError
 
 # ("use", d): decision d appears; ("switch", d, {option: specs}); ("repeat", d, [specs, ...]).
 Spec = list[tuple[Any, ...]]
-NAMES = {"a": (2, 3), "b": ("p", "q", "r"), "c": (2, 5), "d": ("s", "t"), "n": (0, 1, 2), "m": (1, 2)}
+NAMES = {
+    "a": (2, 3),
+    "b": ("p", "q", "r"),
+    "c": (2, 5),
+    "d": ("s", "t"),
+    "n": (0, 1, 2),
+    "m": (1, 2),
+}
 # A decision's gates must not depend on itself in a circle, so inner specs use later names only.
 ORDER = tuple(NAMES)
 
@@ -58,9 +65,13 @@ def build(spec: Spec) -> ir.Space:
         for item in spec:
             decision = decisions[item[1]]
             if item[0] == "use":
-                x = ir.Scale(ir.table(decision, {o: i + 2 for i, o in enumerate(decision.options)}))(x)
+                x = ir.Scale(
+                    ir.table(decision, {o: i + 2 for i, o in enumerate(decision.options)})
+                )(x)
             elif item[0] == "switch":
-                branches = {o: (lambda x, inner=inner: grow(x, inner)) for o, inner in item[2].items()}
+                branches = {
+                    o: (lambda x, inner=inner: grow(x, inner)) for o, inner in item[2].items()
+                }
                 x = ir.switch(decision, branches)(x)
             else:
                 x = ir.repeat(lambda x, i, bodies=item[2]: grow(x, bodies[i]), decision)(x)
@@ -133,7 +144,9 @@ def test_check_accepts_exactly_the_points(spec: Spec, data: Any) -> None:
 
 
 def test_points_are_drawn_uniformly() -> None:
-    spec: Spec = [("switch", "b", {"p": [], "q": [("use", "a")], "r": [("use", "a"), ("use", "n")]})]
+    spec: Spec = [
+        ("switch", "b", {"p": [], "q": [("use", "a")], "r": [("use", "a"), ("use", "n")]})
+    ]
     spec.append(("repeat", "m", [[("use", "c")], [("use", "d")]]))
     space, rng = build(spec), random.Random(0)
     assert space.size == (1 + 2 + 6) * (2 + 4)
@@ -205,18 +218,27 @@ def test_named_points_are_completed() -> None:
     ("point", "message"),
     [
         ({"width": 4}, r"^decision 'kind' is missing: expected one of 'conv', 'pool'$"),
-        ({"width": 5, "kind": "pool"}, r"^decision 'width': expected one of 4, 8, \.\.\. 16, got 5$"),
+        (
+            {"width": 5, "kind": "pool"},
+            r"^decision 'width': expected one of 4, 8, \.\.\. 16, got 5$",
+        ),
         ({"width": "4", "kind": "pool"}, r"^decision 'width': .* got '4'$"),
         ({"width": True, "kind": "pool"}, r"^decision 'width': .* got True$"),
         ({"width": [4], "kind": "pool"}, r"^decision 'width': .* got \(4,\)$"),
-        ({"width": 4, "kind": "pol"}, r"^decision 'kind': expected one of 'conv', 'pool', got 'pol'$"),
+        (
+            {"width": 4, "kind": "pol"},
+            r"^decision 'kind': expected one of 'conv', 'pool', got 'pol'$",
+        ),
         (
             {"width": 4, "kind": "pool", "kind/conv/kernel": 3},
             r"^decision 'kind/conv/kernel' is inactive here: expected no value, got 3$|has no decision",
         ),
         ({"widht": 4}, r"^space 'small' has no decision 'widht' \(did you mean 'width'\?\)$"),
         ([("width", 4)], r"^a point: expected a mapping, got list$"),
-        ({"width": 4, "kind": "pool", "keep": 1}, r"^decision 'keep': expected one of False, True, got 1$"),
+        (
+            {"width": 4, "kind": "pool", "keep": 1},
+            r"^decision 'keep': expected one of False, True, got 1$",
+        ),
     ],
 )
 def test_a_bad_point_gets_one_clear_line(point: Any, message: str) -> None:
@@ -234,7 +256,9 @@ def test_a_tuple_option_may_be_stored_as_a_list() -> None:
 def test_two_decisions_of_one_name_are_refused() -> None:
     x = ir.image(3, 8)
     first, second = ir.choice("out", 4, 8), ir.choice("out", 4, 8)
-    with pytest.raises(SpaceError, match=r"two decisions are named 'out'; put each in an ir\.scope"):
+    with pytest.raises(
+        SpaceError, match=r"two decisions are named 'out'; put each in an ir\.scope"
+    ):
         ir.Space(ir.Conv2d(second)(ir.Conv2d(first)(x)))
 
 

@@ -31,7 +31,9 @@ def _grow(rng: random.Random, values: list[ir.Value], nodes: int, nest: bool) ->
     tied = ir.shared(_linear)
     for _ in range(nodes):
         i = rng.randrange(len(values))
-        kind = rng.choice(("linear", "linear", "relu", "add", "concat", "multiply", "tied", "block"))
+        kind = rng.choice(
+            ("linear", "linear", "relu", "add", "concat", "multiply", "tied", "block")
+        )
         a, width = values[i], widths[i]
         j = rng.choice([k for k, w in enumerate(widths) if w == width])
         if kind in ("linear", "tied") or (kind == "block" and not nest):
@@ -82,7 +84,9 @@ def matrices(graph: Graph) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _flat(graph: Graph, path: str = "", tied: str | None = None) -> Iterator[tuple[str, ir.Node, int]]:
+def _flat(
+    graph: Graph, path: str = "", tied: str | None = None
+) -> Iterator[tuple[str, ir.Node, int]]:
     for node in graph.nodes:
         owner = f"{path if tied is None else tied}/{node.weights}"
         if isinstance(node.content, Graph):

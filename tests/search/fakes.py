@@ -29,7 +29,11 @@ class Graph:
 
     def cost(self) -> Any:
         return SimpleNamespace(
-            params=sum(self.widths), macs=10 * sum(self.widths), activations=0, peak_memory=0, depth=1,
+            params=sum(self.widths),
+            macs=10 * sum(self.widths),
+            activations=0,
+            peak_memory=0,
+            depth=1,
             receptive_field=1,
         )
 
@@ -60,7 +64,9 @@ class Space:
 
     def enumerate(self) -> Iterator[Point]:
         for number in range(self.size):
-            yield {f"w{i}": number // self.options**i % self.options + 1 for i in range(self.places)}
+            yield {
+                f"w{i}": number // self.options**i % self.options + 1 for i in range(self.places)
+            }
 
     def bind(self, point: Point) -> Graph:
         self.binds += 1
@@ -181,7 +187,9 @@ class Killed(Table):
 class ByPoint:
     """Judge by the first decision, which the network does not tell."""
 
-    def __call__(self, graph: Any, *, point: Point, seed: int, report: Any = None) -> dict[str, float]:
+    def __call__(
+        self, graph: Any, *, point: Point, seed: int, report: Any = None
+    ) -> dict[str, float]:
         return {"accuracy": point["w0"]}
 
 

@@ -28,8 +28,16 @@ def test_bad_budgets_are_one_line(spec: dict[str, Any], text: str) -> None:
 
 @pytest.mark.parametrize(
     ("trials", "elapsed", "best", "reason"),
-    [(9, 9, None, None), (10, 0, None, "trials"), (0, 60, None, "seconds"), (1, 1, 0.9, "target"), (1, 1, 0.89, None)],
+    [
+        (9, 9, None, None),
+        (10, 0, None, "trials"),
+        (0, 60, None, "seconds"),
+        (1, 1, 0.9, "target"),
+        (1, 1, 0.89, None),
+    ],
 )
-def test_the_first_bound_ends_the_search(trials: int, elapsed: float, best: float | None, reason: str | None) -> None:
+def test_the_first_bound_ends_the_search(
+    trials: int, elapsed: float, best: float | None, reason: str | None
+) -> None:
     told = budget.create({"trials": 10, "seconds": 60, "target": 0.9}).spent(trials, elapsed, best)
     assert told is None if reason is None else told is not None and told.startswith(reason)

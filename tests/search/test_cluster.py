@@ -35,7 +35,9 @@ search(
 
 def test_a_driver_killed_with_its_workers_running_is_resumed(tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(out), str(log)], cwd=ROOT, env=plain())
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(out), str(log)], cwd=ROOT, env=plain()
+    )
     while not log.exists() or len(log.read_text().splitlines()) < 5:
         assert driver.poll() is None, "the driver ended by itself"
         time.sleep(0.05)
@@ -48,11 +50,15 @@ def test_a_driver_killed_with_its_workers_running_is_resumed(tmp_path: Path) -> 
     starts = [i for i, r in enumerate(read(out)) if r["t"] == "start"]
     asked = {r["n"] for r in list(read(out))[: starts[0]] if r["t"] == "ask"}
     done = {r["n"] for r in list(read(out))[: starts[0]] if r["t"] == "result"}
-    first = [r["n"] for r in list(read(out))[starts[0] :] if r["t"] == "result"][: len(asked - done)]
+    first = [r["n"] for r in list(read(out))[starts[0] :] if r["t"] == "result"][
+        : len(asked - done)
+    ]
     assert set(first) == asked - done and first
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379", "nonsense"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379", "nonsense"]
+)
 def test_an_unreachable_cluster_is_one_line_at_once(setup: dict[str, Any], address: str) -> None:
     begin = time.monotonic()
     with pytest.raises(RunError, match="no Ray cluster answers") as caught:
@@ -95,7 +101,8 @@ def space(classes: int = 10, channels: int = 1, size: int = 8) -> ir.Space:
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("aiohttp_cors") is None, reason="submitting jobs needs the extra nasflow[cluster]"
+    importlib.util.find_spec("aiohttp_cors") is None,
+    reason="submitting jobs needs the extra nasflow[cluster]",
 )
 @pytest.mark.slow
 def test_a_submitted_job_searches_a_space_of_its_own(tmp_path: Path) -> None:
@@ -108,11 +115,22 @@ def test_a_submitted_job_searches_a_space_of_its_own(tmp_path: Path) -> None:
 
     def submit(out: str) -> subprocess.CompletedProcess[str]:
         entry = [sys.executable, "-m", "nasflow", *words, f"out={out}"]
-        command = ["job", "submit", f"--address=http://127.0.0.1:{dashboard}", "--working-dir=.", "--", *entry]
+        command = [
+            "job",
+            "submit",
+            f"--address=http://127.0.0.1:{dashboard}",
+            "--working-dir=.",
+            "--",
+            *entry,
+        ]
         for _ in range(20):  # the head answers some seconds before its agent takes jobs
             done = subprocess.run(
-                [sys.executable, "-m", "ray.scripts.scripts", *command], cwd=project, env=env,
-                capture_output=True, text=True, timeout=150,
+                [sys.executable, "-m", "ray.scripts.scripts", *command],
+                cwd=project,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=150,
             )
             if "No available agent" not in done.stderr:
                 break
@@ -120,8 +138,10 @@ def test_a_submitted_job_searches_a_space_of_its_own(tmp_path: Path) -> None:
         return done
 
     options = [
-        f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}",
-        "--dashboard-host=127.0.0.1", "--include-dashboard=true",
+        f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        "--dashboard-host=127.0.0.1",
+        "--include-dashboard=true",
     ]
     with head(port, env, options):
         wait_for(dashboard)
@@ -136,11 +156,27 @@ def test_a_submitted_job_searches_a_space_of_its_own(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def head(port: int, env: dict[str, str], options: list[str]) -> Iterator[None]:
     """Start the head of a cluster of this machine alone, and end it."""
-    common = [f"--port={port}", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--object-store-memory={2**27}",
-              "--disable-usage-stats"]
+    common = [
+        f"--port={port}",
+        "--num-cpus=2",
+        "--node-ip-address=127.0.0.1",
+        f"--object-store-memory={2**27}",
+        "--disable-usage-stats",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *common, *options], env=env,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--head",
+            "--block",
+            *common,
+            *options,
+        ],
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         wait_for(port)
@@ -151,7 +187,9 @@ def head(port: int, env: dict[str, str], options: list[str]) -> Iterator[None]:
 
 
 def plain() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
+    return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
+        "PYTHONPATH": str(ROOT)
+    }
 
 
 def free_port() -> int:

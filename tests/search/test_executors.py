@@ -39,12 +39,16 @@ def evaluated(run: results.Run) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("name", ["actors", "tune"])
-def test_one_worker_gives_the_very_run_of_inline(setup: dict[str, Any], tmp_path: Path, name: str) -> None:
+def test_one_worker_gives_the_very_run_of_inline(
+    setup: dict[str, Any], tmp_path: Path, name: str
+) -> None:
     setup["budget"] = {"trials": 12}
     setup["space"]["options"] = 3
     here = search(**setup)
     there = search(**{**setup, "out": tmp_path / "there", "executor": {"name": name, "workers": 1}})
-    assert [(e.point, e.result) for e in here.entries] == [(e.point, e.result) for e in there.entries]
+    assert [(e.point, e.result) for e in here.entries] == [
+        (e.point, e.result) for e in there.entries
+    ]
 
 
 @pytest.mark.usefixtures("session")
@@ -75,7 +79,10 @@ def test_a_worker_killed_in_mid_trial_is_replaced_and_its_candidate_retried(
     setup["space"] |= {"places": 1, "options": 8}
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}
     setup["evaluator"] = {
-        "_target_": f"{FAKES}.Killed", "log": str(tmp_path / "log"), "folder": str(tmp_path / "marks"), "width": 3,
+        "_target_": f"{FAKES}.Killed",
+        "log": str(tmp_path / "log"),
+        "folder": str(tmp_path / "marks"),
+        "width": 3,
     }
     run = search(**setup, executor={"name": name, "workers": 2})
     assert len(evaluated(run)) == 8 and not run.failed
@@ -91,7 +98,10 @@ def test_a_candidate_that_always_takes_its_worker_along_is_recorded(
     setup["space"] |= {"places": 1, "options": 4}
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}
     setup["evaluator"] = {
-        "_target_": f"{FAKES}.Killed", "log": str(tmp_path / "log"), "folder": str(tmp_path / "marks"), "width": 2,
+        "_target_": f"{FAKES}.Killed",
+        "log": str(tmp_path / "log"),
+        "folder": str(tmp_path / "marks"),
+        "width": 2,
         "times": 99,
     }
     run = search(**setup, executor={"name": name, "workers": 2, "retries": 1})
@@ -104,8 +114,11 @@ def test_a_candidate_that_always_takes_its_worker_along_is_recorded(
 @pytest.mark.parametrize("name", ["actors", "tune"])
 def test_real_networks_travel_to_workers_and_come_to_the_same(tmp_path: Path, name: str) -> None:
     parts: dict[str, Any] = {
-        "space": {"name": "nas_bench_201"}, "strategy": {"name": "random"}, "budget": {"trials": 6},
-        "evaluator": {"_target_": "nasflow.evaluate.Cost"}, "objective": {"measures": {"params": "min"}},
+        "space": {"name": "nas_bench_201"},
+        "strategy": {"name": "random"},
+        "budget": {"trials": 6},
+        "evaluator": {"_target_": "nasflow.evaluate.Cost"},
+        "objective": {"measures": {"params": "min"}},
     }
     here = search(**parts, out=tmp_path / "here")
     there = search(**parts, out=tmp_path / "there", executor={"name": name, "workers": 2})
@@ -126,10 +139,17 @@ def test_failing_trials_are_recorded_and_the_search_goes_on(setup: dict[str, Any
     setup["space"] |= {"places": 1, "options": 7}
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}
     setup["evaluator"] = {"_target_": f"{FAKES}.Faulty"}
-    run = search(**setup, executor={"name": "tune", "workers": 2, "time_limit": 1, "memory": 64.0 * 2**20})
+    run = search(
+        **setup, executor={"name": "tune", "workers": 2, "time_limit": 1, "memory": 64.0 * 2**20}
+    )
     assert {e.point["w0"]: e.result.error for e in run.entries} == {
-        1: "an operation of the user's raised", 2: "accuracy is nan", 3: "time limit of 1 s",
-        4: "time limit of 1 s", 5: "out of memory: limit of 64 MiB", 6: None, 7: None,
+        1: "an operation of the user's raised",
+        2: "accuracy is nan",
+        3: "time limit of 1 s",
+        4: "time limit of 1 s",
+        5: "out of memory: limit of 64 MiB",
+        6: None,
+        7: None,
     }
 
 
@@ -156,8 +176,12 @@ def test_a_scheduler_may_stop_a_trial_early(setup: dict[str, Any]) -> None:
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}
     setup["evaluator"] = {"_target_": f"{FAKES}.Epochs"}
     scheduler = {
-        "_target_": "ray.tune.schedulers.MedianStoppingRule", "metric": "accuracy", "mode": "max",
-        "grace_period": 1, "min_samples_required": 2, "time_attr": "training_iteration",
+        "_target_": "ray.tune.schedulers.MedianStoppingRule",
+        "metric": "accuracy",
+        "mode": "max",
+        "grace_period": 1,
+        "min_samples_required": 2,
+        "time_attr": "training_iteration",
     }
     setup["strategy"] = Backwards()
     run = search(**setup, executor={"name": "tune", "workers": 1, "scheduler": scheduler})

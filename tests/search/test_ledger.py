@@ -158,7 +158,11 @@ except RunError as error:
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     count, message = done.stdout.strip().split(" ", 1)
     assert "\n" not in message and f"trial {count}" in message and "resume" in message
@@ -168,7 +172,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_disk_error_while_flushing_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_error_while_flushing_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = filled(tmp_path)
 
     def fails(fd: int) -> None:

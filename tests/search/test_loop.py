@@ -24,7 +24,9 @@ def test_a_search_spends_its_budget_and_says_so(setup: dict[str, Any]) -> None:
     assert run.best and run.best.result.reward == max(e.result.reward or 0 for e in run.entries)
 
 
-def test_nothing_is_evaluated_twice_and_duplicates_are_told(setup: dict[str, Any], tmp_path: Path) -> None:
+def test_nothing_is_evaluated_twice_and_duplicates_are_told(
+    setup: dict[str, Any], tmp_path: Path
+) -> None:
     setup["evaluator"]["log"] = str(tmp_path / "log")
     setup["space"]["options"] = 3  # 15 networks, told apart by their widths in any order
     setup["budget"] = {"trials": 12}
@@ -52,14 +54,22 @@ def test_a_strategy_that_repeats_itself_ends_the_search(setup: dict[str, Any]) -
     assert run.reason and "the last 50 proposals" in run.reason and len(run.entries) == 1
 
 
-def test_limits_are_checked_before_anything_is_evaluated(setup: dict[str, Any], tmp_path: Path) -> None:
+def test_limits_are_checked_before_anything_is_evaluated(
+    setup: dict[str, Any], tmp_path: Path
+) -> None:
     setup["evaluator"]["log"] = str(tmp_path / "log")
-    setup["objective"] = {"measures": {"accuracy": "max", "params": "min"}, "limits": {"params": 18}}
+    setup["objective"] = {
+        "measures": {"accuracy": "max", "params": "min"},
+        "limits": {"params": 18},
+    }
     run = search(**setup)
     assert run.refused > 0 and len(run.entries) == 30
     evaluated = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
     assert all(sum(map(int, widths.split("-"))) <= 18 for widths in evaluated)
-    assert all(e.result.values == (e.result.measures["accuracy"], -e.result.measures["params"]) for e in run.entries)
+    assert all(
+        e.result.values == (e.result.measures["accuracy"], -e.result.measures["params"])
+        for e in run.entries
+    )
     assert len(run.front) > 1
 
 
@@ -68,7 +78,9 @@ def test_a_point_that_makes_no_network_is_refused_with_the_reason(setup: dict[st
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}
     run = search(**setup)
     refused = [r for r in read(run.out) if r["t"] == "refused"]
-    assert [r["error"] for r in refused] == ["fake: 2 everywhere makes no network"] and len(run.entries) == 3
+    assert [r["error"] for r in refused] == ["fake: 2 everywhere makes no network"] and len(
+        run.entries
+    ) == 3
 
 
 def test_failing_candidates_are_recorded_with_their_reason(setup: dict[str, Any]) -> None:
@@ -76,12 +88,17 @@ def test_failing_candidates_are_recorded_with_their_reason(setup: dict[str, Any]
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}
     setup["evaluator"] = {"_target_": f"{FAKES}.Faulty"}
     setup["executor"] = {"name": "inline", "time_limit": 0.5, "memory": 64 * 2**20}
-    setup["strategy"] = Skip(4)  # a single call that never returns can only be ended with its process
+    setup["strategy"] = Skip(
+        4
+    )  # a single call that never returns can only be ended with its process
     run = search(**setup)
     errors = {e.point["w0"]: e.result.error for e in run.entries}
     assert errors == {
-        1: "an operation of the user's raised", 2: "accuracy is nan", 3: "time limit of 0.5 s",
-        5: "out of memory: limit of 64 MiB", 6: None,
+        1: "an operation of the user's raised",
+        2: "accuracy is nan",
+        3: "time limit of 0.5 s",
+        5: "out of memory: limit of 64 MiB",
+        6: None,
     }
     assert run.best and run.best.point == {"w0": 6}
 
@@ -114,14 +131,21 @@ def test_time_ends_the_search(setup: dict[str, Any]) -> None:
     assert run.reason == "seconds: 0.2 s are over" and 5 < len(run.entries) < 25
 
 
-def test_one_seed_gives_the_same_run_and_another_seed_another(setup: dict[str, Any], tmp_path: Path) -> None:
-    runs = [search(**{**setup, "out": tmp_path / str(i), "seed": seed}) for i, seed in enumerate((5, 5, 6))]
+def test_one_seed_gives_the_same_run_and_another_seed_another(
+    setup: dict[str, Any], tmp_path: Path
+) -> None:
+    runs = [
+        search(**{**setup, "out": tmp_path / str(i), "seed": seed})
+        for i, seed in enumerate((5, 5, 6))
+    ]
     first, same, other = (proposals(run.out) for run in runs)
     assert first == same != other
     assert [e.result for e in runs[0].entries] == [e.result for e in runs[1].entries]
 
 
-def test_a_run_cut_anywhere_goes_on_as_if_it_had_not_been(setup: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_cut_anywhere_goes_on_as_if_it_had_not_been(
+    setup: dict[str, Any], tmp_path: Path
+) -> None:
     setup["budget"] = {"trials": 12}
     setup["space"]["options"] = 3
     whole = search(**setup)
@@ -136,7 +160,9 @@ def test_a_run_cut_anywhere_goes_on_as_if_it_had_not_been(setup: dict[str, Any],
         assert proposals(folder) == proposals(setup["out"])
 
 
-def test_a_snapshot_saves_the_replay_and_changes_nothing(setup: dict[str, Any], tmp_path: Path) -> None:
+def test_a_snapshot_saves_the_replay_and_changes_nothing(
+    setup: dict[str, Any], tmp_path: Path
+) -> None:
     whole = search(**{**setup, "budget": {"trials": 40}, "out": tmp_path / "whole"})
     search(**{**setup, "budget": {"trials": 25}})
     assert json.loads((setup["out"] / "strategy.json").read_text())["records"] > 25
@@ -146,7 +172,9 @@ def test_a_snapshot_saves_the_replay_and_changes_nothing(setup: dict[str, Any], 
     strategy.ask = lambda: asks.append(ask()) or asks[-1]  # type: ignore[method-assign,func-returns-value]
     run = resume(setup["out"], budget={"trials": 40}, strategy=strategy)
     assert [e.result for e in run.entries] == [e.result for e in whole.entries]
-    assert len(asks) == 15 + (run.duplicates - sum(r["t"] == "dup" for r in before(setup["out"], 25)))
+    assert len(asks) == 15 + (
+        run.duplicates - sum(r["t"] == "dup" for r in before(setup["out"], 25))
+    )
 
 
 def before(folder: Path, count: int) -> list[Any]:
@@ -202,7 +230,9 @@ class Stubborn(fakes.Sampler):
 def test_a_strategy_that_raises_is_named_and_loses_nothing(setup: dict[str, Any]) -> None:
     space = fakes.space()
     broken = Stubborn(space, 3)  # type: ignore[arg-type]
-    with pytest.raises(RunError, match=r"Stubborn failed in tell\(\): ValueError: cannot learn") as caught:
+    with pytest.raises(
+        RunError, match=r"Stubborn failed in tell\(\): ValueError: cannot learn"
+    ) as caught:
         search(**{**setup, "strategy": broken})
     assert "\n" not in str(caught.value)
     assert len(results.load(setup["out"]).entries) == 5
@@ -241,7 +271,9 @@ def test_events_tell_the_whole_story(setup: dict[str, Any]) -> None:
         ("objective", {"measures": {"accuracy": "best"}}, "max or min"),
     ],
 )
-def test_bad_input_is_one_line_and_nothing_is_written(setup: dict[str, Any], part: str, value: Any, text: str) -> None:
+def test_bad_input_is_one_line_and_nothing_is_written(
+    setup: dict[str, Any], part: str, value: Any, text: str
+) -> None:
     with pytest.raises(ConfigError, match=text) as caught:
         search(**{**setup, part: value})
     assert "\n" not in str(caught.value) and not setup["out"].exists()

@@ -20,16 +20,25 @@ def test_a_minimised_measure_is_negated() -> None:
 
 
 def test_several_measures_make_a_vector_and_the_first_the_reward() -> None:
-    result = objective.create({"measures": {"accuracy": "max", "params": "min"}}).result({"accuracy": 0.9, "params": 7})
+    result = objective.create({"measures": {"accuracy": "max", "params": "min"}}).result(
+        {"accuracy": 0.9, "params": 7}
+    )
     assert (result.reward, result.values) == (0.9, (0.9, -7))
 
 
 # MnasNet: twice the latency for 5 % more accuracy (relative) earns about the same reward with w = -0.07.
 @pytest.mark.parametrize(
     ("alpha", "beta", "cost", "expected"),
-    [(-0.07, -0.07, 80, 0.75), (-0.07, -0.07, 160, 0.75 * 2**-0.07), (0, -1, 40, 0.75), (0, -1, 160, 0.375)],
+    [
+        (-0.07, -0.07, 80, 0.75),
+        (-0.07, -0.07, 160, 0.75 * 2**-0.07),
+        (0, -1, 40, 0.75),
+        (0, -1, 160, 0.375),
+    ],
 )
-def test_the_soft_reward_is_mnasnets(alpha: float, beta: float, cost: float, expected: float) -> None:
+def test_the_soft_reward_is_mnasnets(
+    alpha: float, beta: float, cost: float, expected: float
+) -> None:
     soft = {"cost": "latency_ms", "target": 80, "alpha": alpha, "beta": beta}
     made = objective.create({"measure": "accuracy", "soft": soft})
     reward = made.result({"accuracy": 0.75, "latency_ms": cost}).reward
@@ -51,7 +60,11 @@ def test_hard_limits_are_told_by_name() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_measure_that_is_no_number_fails_the_candidate(bad: float) -> None:
     result = objective.create({"measure": "accuracy"}).result({"accuracy": bad, "loss": 1.0})
-    assert result.reward is None and result.error == f"accuracy is {bad}" and result.measures == {"loss": 1.0}
+    assert (
+        result.reward is None
+        and result.error == f"accuracy is {bad}"
+        and result.measures == {"loss": 1.0}
+    )
 
 
 def test_a_measure_the_evaluator_lacks_names_the_nearest() -> None:
@@ -79,6 +92,10 @@ def test_bad_objectives_are_one_line(spec: dict[str, Any], text: str) -> None:
 
 def test_an_objective_survives_configuration() -> None:
     made = objective.create(
-        {"measures": {"accuracy": "max", "macs": "min"}, "soft": {"cost": "macs", "target": 5}, "limits": {"params": 9}}
+        {
+            "measures": {"accuracy": "max", "macs": "min"},
+            "soft": {"cost": "macs", "target": 5},
+            "limits": {"params": 9},
+        }
     )
     assert objective.create(objective.describe(made)) == made

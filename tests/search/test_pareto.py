@@ -12,7 +12,9 @@ from nasflow.search.pareto import dominates, front, hypervolume
 def test_the_front_is_what_none_dominates(width: int) -> None:
     rng = random.Random(width)
     for _ in range(50):
-        vectors = [tuple(rng.randint(0, 4) for _ in range(width)) for _ in range(rng.randint(0, 12))]
+        vectors = [
+            tuple(rng.randint(0, 4) for _ in range(width)) for _ in range(rng.randint(0, 12))
+        ]
         wanted = {v for v in vectors if not any(dominates(other, v) for other in vectors)}
         got = [vectors[i] for i in front(vectors)]
         assert sorted(got) == sorted(wanted)
@@ -22,9 +24,13 @@ def test_the_front_is_what_none_dominates(width: int) -> None:
 def test_the_hypervolume_counts_unit_cells(width: int) -> None:
     rng = random.Random(width)
     for _ in range(30):
-        vectors = [tuple(rng.randint(-1, 4) for _ in range(width)) for _ in range(rng.randint(0, 6))]
+        vectors = [
+            tuple(rng.randint(-1, 4) for _ in range(width)) for _ in range(rng.randint(0, 6))
+        ]
         cells = itertools.product(range(4), repeat=width)
-        wanted = sum(any(all(x > c for x, c in zip(v, cell, strict=True)) for v in vectors) for cell in cells)
+        wanted = sum(
+            any(all(x > c for x, c in zip(v, cell, strict=True)) for v in vectors) for cell in cells
+        )
         assert hypervolume(vectors, (0,) * width) == wanted
 
 

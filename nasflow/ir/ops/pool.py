@@ -176,7 +176,11 @@ class Subsample(Operation):
         return x.resize(**size)
 
     def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
-        return (place.result(H=places(place.outputs[0].size("H")), W=places(place.outputs[0].size("W"))),)
+        return (
+            place.result(
+                H=places(place.outputs[0].size("H")), W=places(place.outputs[0].size("W"))
+            ),
+        )
 
     def source(self, *types: Type) -> Source:
         constants = {"stride": self.stride}

@@ -50,7 +50,9 @@ class Place:
         for name in ("gpus", "retries"):
             _must(name, getattr(self, name), positive=False)
         if self.name == "inline" and self.workers not in (None, 1):
-            raise ConfigError(f"executor.workers: inline has one worker, got {self.workers}; use tune or actors")
+            raise ConfigError(
+                f"executor.workers: inline has one worker, got {self.workers}; use tune or actors"
+            )
 
 
 def create(spec: Mapping[str, Any]) -> Place:
@@ -58,7 +60,9 @@ def create(spec: Mapping[str, Any]) -> Place:
     names = [f.name for f in fields(Place)]
     for name in spec:
         if name not in names:
-            raise ConfigError(f"executor has no field {name!r}{nearest(name, names)}; it has: {', '.join(names)}")
+            raise ConfigError(
+                f"executor has no field {name!r}{nearest(name, names)}; it has: {', '.join(names)}"
+            )
     return Place(**spec)
 
 

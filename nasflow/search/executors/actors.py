@@ -76,7 +76,11 @@ class Pool:
             for actor, queue in self.queues.items():
                 if len(queue) > depth:
                     continue
-                batch = self.again.popleft() if self.again else list(islice(iter(loop.next, None), self.size))
+                batch = (
+                    self.again.popleft()
+                    if self.again
+                    else list(islice(iter(loop.next, None), self.size))
+                )
                 if not batch:
                     return
                 reference = actor.evaluate.remote(self.work, [parcel(job) for job in batch])

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 PROBE = 3.0  # seconds to wait for the head of a cluster to answer
 OBJECT_STORE = 128 * 2**20  # only graphs travel through it, as JSON
-JOB_FILES = "runtime_resources/working_dir_files"  # where Ray unpacks the working directory of a job
+JOB_FILES = (
+    "runtime_resources/working_dir_files"  # where Ray unpacks the working directory of a job
+)
 
 
 @contextlib.contextmanager
@@ -98,11 +100,18 @@ def _start(place: Place) -> None:
 
     cores = len(os.sched_getaffinity(0))
     asked = math.ceil((place.workers or 0) * place.cpus)
-    logging.getLogger("ray").setLevel(logging.ERROR)  # or Ray tells of its tokens before it has read logging_level
+    logging.getLogger("ray").setLevel(
+        logging.ERROR
+    )  # or Ray tells of its tokens before it has read logging_level
     with environment(_threads(place)):
         ray.init(
-            address="local", num_cpus=max(cores, asked), include_dashboard=False, log_to_driver=False,
-            logging_level=logging.ERROR, object_store_memory=OBJECT_STORE, configure_logging=False,
+            address="local",
+            num_cpus=max(cores, asked),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE,
+            configure_logging=False,
         )
 
 
@@ -110,12 +119,17 @@ def _join(address: str, place: Place) -> None:
     import ray
 
     runtime: dict[str, Any] = {"env_vars": _threads(place)}
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a submitted job brings its whole working directory
+    if (
+        "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+    ):  # a submitted job brings its whole working directory
         runtime["py_modules"] = _own_modules()
     try:
         ray.init(
-            address=address, runtime_env=runtime, log_to_driver=False,
-            logging_level=logging.ERROR, configure_logging=False,
+            address=address,
+            runtime_env=runtime,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
         )
     except Exception as error:
         raise RunError(_unreachable(address, " ".join(str(error).split())[:300])) from error
@@ -127,7 +141,11 @@ def _threads(place: Place) -> dict[str, str]:
 
 def _own_modules() -> list[str]:
     """Name the user's folders of spaces and strategies, which other machines do not have."""
-    return [str(path) for name in ("search_spaces", "strategies") if (path := Path.cwd() / name).is_dir()]
+    return [
+        str(path)
+        for name in ("search_spaces", "strategies")
+        if (path := Path.cwd() / name).is_dir()
+    ]
 
 
 def _heads(address: str) -> list[str]:
@@ -144,7 +162,9 @@ def _heads(address: str) -> list[str]:
 def _probe(head: str, address: str) -> None:
     host, _, port = head.rpartition(":")
     if not host or not port.isdigit():
-        raise RunError(_unreachable(address, f"expected auto, host:port or ray://host:port, got {address!r}"))
+        raise RunError(
+            _unreachable(address, f"expected auto, host:port or ray://host:port, got {address!r}")
+        )
     try:
         socket.create_connection((host, int(port)), timeout=PROBE).close()
     except (OSError, OverflowError) as error:

@@ -22,7 +22,12 @@ def bring_up(place: Place, work: Work | None, evaluate: Evaluate | None) -> Run:
             torch.set_num_threads(max(1, int(place.cpus)))
         while (job := loop.next()) is not None:
             outcome = perform(
-                call, job.graph, job.point, job.seed, time_limit=place.time_limit, memory=place.memory
+                call,
+                job.graph,
+                job.point,
+                job.seed,
+                time_limit=place.time_limit,
+                memory=place.memory,
             )
             loop.done(job, outcome)
 

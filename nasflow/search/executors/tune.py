@@ -61,7 +61,9 @@ def bring_up(place: Place, work: Work) -> Run:
                 _fit(feed, place, folder)
             except BaseException as error:  # Tune wraps what the loop raised in errors of its own
                 if feed.problem is None and isinstance(error, Exception):
-                    raise RunError(f"Ray Tune gave up: {last_line(error)}; all results are safe: resume") from error
+                    raise RunError(
+                        f"Ray Tune gave up: {last_line(error)}; all results are safe: resume"
+                    ) from error
                 raise feed.problem or error from error
 
     return run
@@ -94,7 +96,9 @@ class Feed(Searcher):
                 return config | {"metric": (self.place.scheduler or {}).get("metric")}
         return None if self.jobs or self.again else Searcher.FINISHED
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """Pass a trial's end on to the loop; a candidate whose worker died is tried again."""
         job, trial = self.jobs.pop(trial_id), self.trials.pop(trial_id, None)
         if not error:
@@ -151,11 +155,16 @@ def _fit(feed: Feed, place: Place, folder: str) -> None:
     tune.Tuner(
         tune.with_resources(_trial, resources),
         tune_config=tune.TuneConfig(
-            search_alg=feed, num_samples=-1, reuse_actors=True,
+            search_alg=feed,
+            num_samples=-1,
+            reuse_actors=True,
             scheduler=construct(place.scheduler) if place.scheduler else None,
         ),
         run_config=tune.RunConfig(
-            name="search", storage_path=folder, verbose=0, callbacks=[Watch(feed)],
+            name="search",
+            storage_path=folder,
+            verbose=0,
+            callbacks=[Watch(feed)],
             failure_config=tune.FailureConfig(max_failures=place.retries),
         ),
     ).fit()
@@ -168,7 +177,9 @@ def _trial(config: dict[str, Any]) -> None:
         tune.report({"measures": finite(measures), **finite(measures)})
 
     outcome = run_remote(config["work"].text, config["job"].text, report)
-    missing = {config["metric"]: math.nan} if config["metric"] else {}  # schedulers look for it where a candidate fails
+    missing = (
+        {config["metric"]: math.nan} if config["metric"] else {}
+    )  # schedulers look for it where a candidate fails
     tune.report({**missing, **finite(json.loads(outcome)["measures"]), "outcome": outcome})
 
 
@@ -178,7 +189,11 @@ def _outcome(result: dict[str, Any]) -> Outcome:
         return Outcome(**json.loads(result["outcome"]))
     seconds = float(result.get("time_total_s", 0.0))
     prefix = "measures/"  # Tune flattens what was reported
-    measures = {name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)}
+    measures = {
+        name.removeprefix(prefix): value
+        for name, value in result.items()
+        if name.startswith(prefix)
+    }
     if not measures:
         return Outcome(error="stopped by the scheduler before its first report", seconds=seconds)
     return Outcome(measures | {"stopped_early": 1.0}, seconds=seconds)
