@@ -508,8 +508,9 @@ def repeat(body: Callable[..., Any], times: Operand, name: str = "blocks") -> Ca
     """Return a function of values that applies ``body`` to its own result ``times`` times.
 
     ``body`` may take the iteration ``i`` (an int) and the count ``n`` by keyword. It is traced once,
-    or once per iteration up to the largest count where it takes ``i`` or makes decisions. Decisions made inside are one per iteration and exist
-    only where the iteration runs; decisions made outside are tied over all of them.
+    or once per iteration up to the largest count where it takes ``i`` or makes decisions. Decisions
+    made inside are one per iteration and exist only where the iteration runs; decisions made outside
+    are tied over all of them.
     """
     wanted = set(inspect.signature(body).parameters) & {"i", "n"}
     limit = _largest(times)

@@ -30,7 +30,7 @@ class Dropout(Operation):
     def source(self, *types: Type) -> Source:
         if not self.rate:
             return Source("{0}")
-        return module("nn.Dropout", ("p", self.rate))  # type: ignore[arg-type]
+        return module("nn.Dropout", ("p", self.rate))
 
 
 @operation
@@ -67,7 +67,7 @@ class DropPath(nn.Module):
     def source(self, *types: Type) -> Source:
         if not self.rate:
             return Source("{0}")
-        return module("DropPath", ("rate", self.rate), scheduled=(bool(self.scheduled), False))  # type: ignore[arg-type]
+        return module("DropPath", ("rate", self.rate), scheduled=(bool(self.scheduled), False))
 
 
 @operation
