@@ -11,6 +11,7 @@ from typing import Any, Final
 from nasflow.errors import GraphError
 from nasflow.ir.graph import REPEAT, Graph
 from nasflow.ir.operation import Applied
+from nasflow.ir.types import Type
 from nasflow.lower import expression as ex
 from nasflow.lower import names
 from nasflow.lower.form import (
@@ -32,6 +33,8 @@ DEEPEST: Final = 64
 """Levels of nesting; beyond it a graph is taken for a mistake."""
 NEUTRAL: Final = {"DropPath": 0.0, "Dropout": 0.0}
 """Operations that keep no weights, with the first argument that makes them do nothing."""
+VAGUE: Final = frozenset({"num_features", "num_channels", "normalized_shape", "groups", "padding"})
+"""Names of arguments that usually follow from another one."""
 LONGEST_EXPRESSION: Final = 3
 """Operations of a block that is written in place of its class."""
 SHORTEST_LABEL: Final = 3
@@ -234,7 +237,8 @@ class _Chosen:
             return partial[key], tuples[key], -len(alike[key]), alike[key][0]
 
         for key in sorted(alike, key=order):
-            for j in alike[key]:
+            # The one whose name says most gives its name to all.
+            for j in sorted(alike[key], key=lambda j: (_is_vague(slots[j][0].hint), j)):
                 bound[j] = self._bind(columns[j], *slots[j])
         return bound
 
@@ -279,6 +283,19 @@ class _Chosen:
             items.append(item)
         return Bound(items=tuple(items))
 
+    def _directed(self, values: list[Any], hint: str, node: str) -> str:
+        """Return ``in_channels`` only for those of the class, ``out_channels`` likewise."""
+        match = re.fullmatch(r"(?:in|out)_(channels|features)", hint)
+        if match is None or not all(graph.inputs for graph in self.graphs):
+            return hint
+        for side, kinds in (
+            ("in", [graph.inputs[0] for graph in self.graphs]),
+            ("out", [graph.outputs[0] for graph in self.graphs]),
+        ):
+            if values == [_width(kind) for kind in kinds]:
+                return f"{side}_{match.group(1)}"
+        return f"{node}_{match.group(1)}" if node[0].isalpha() else hint
+
     def _name(self, values: list[Any], hint: str, node: str) -> str:
         taken = {parameter.name for parameter in self.parameters}
         for name in self.graphs[0].arguments:
@@ -287,12 +304,25 @@ class _Chosen:
                 plain = isinstance(name, str) and name.isascii() and name.isidentifier()
                 if plain and names.variable(name) == name and not name.startswith("_"):
                     return name
+        hint = self._directed(values, re.sub(r"^to_(\d+)$", r"size\1", hint), node)
         if isinstance(values[0], Each):
             hint += "s"
         name = names.variable(hint)
         if name in taken:
             name = names.variable(f"{names.attribute(node)}_{hint}".lstrip("_"))
         return names.fresh(name, taken)
+
+
+def _width(kind: Type) -> int:
+    """Return the channels of a map, or the features of what has no channels."""
+    if "C" in kind.axes:
+        return kind.size("C")
+    return kind.shape[-1] if kind.shape else 0
+
+
+def _is_vague(hint: str) -> bool:
+    """Return whether an argument's name says less than others may."""
+    return hint in VAGUE or len(hint) == 1 or hint.startswith("to_")
 
 
 def _ratio(column: Sequence[Any], values: Sequence[Any]) -> int | None:

@@ -21,6 +21,12 @@ LONGEST: Final = 84
 DEEPEST: Final = 3
 HEAVY: Final = frozenset({"Conv1d", "Conv2d", "Conv3d", "Linear", "Matmul", "Attention"})
 LIGHT: Final = frozenset({"Add", "Multiply", "Scale"})
+FRESH: Final = frozenset({"Conv1d", "Conv2d", "Conv3d", "Linear", "BatchNorm", "GroupNorm", "Add"})
+"""What makes a new tensor that its own gradient does not need."""
+IN_PLACE: Final = {
+    "F.relu({0})": "F.relu({0}, inplace=True)",
+    "F.relu6({0})": "F.relu6({0}, inplace=True)",
+}
 LETTERS: Final = ("x", "y", "z", "u", "v", "w")
 
 Make = Callable[[list[ast.expr]], ast.expr]
@@ -41,6 +47,9 @@ class Step:
     loop: Recurrence | None = None
     own: ast.expr | None = None
     mentions: tuple[int, ...] = ()  # how often the expression has each input
+    is_fresh: bool = False  # whether it makes a tensor that may be overwritten
+    overwrite: Make | None = None  # the same, written over its input
+    onto: int | None = None  # the input that a sum is added onto, where that may be overwritten
     width: int = 0
     item: str = ""
     carried: tuple[str, ...] = ()  # what a loop calls what it carries
@@ -65,6 +74,7 @@ class Forward:
     ) -> None:
         self.reserved = reserved  # names of functions that the module defines
         graph = self.graph = family.template
+        self.graphs = family.graphs
         self.parameters = family.parameters
         self.families = families
         self.is_root = is_root
@@ -114,6 +124,11 @@ class Forward:
         if isinstance(form, OpForm):
             step.kind = form.kind
             step.mentions = ex.mentions(form.forward, form.support, len(inputs))
+            several = form.kind != "Add" or len(inputs) > 1  # a sum of one value is that value
+            step.is_fresh = form.kind in FRESH and part.flag is None and several
+            if form.forward in IN_PLACE:
+                text = IN_PLACE[form.forward]
+                step.overwrite = lambda inputs: ex.fill(text, inputs)
         elif isinstance(form, LoopForm):
             step.kind = "loop"
             if not is_module(form):
@@ -151,6 +166,10 @@ class Forward:
                 uses[value] += count
         self.inlined: set[int] = set()
         for step in self.steps:
+            source = self.maker.get(step.inputs[0]) if step.inputs else None
+            if step.overwrite and source and source.is_fresh and uses[step.inputs[0]] == 1:
+                step.make = step.overwrite
+            step.onto = self._onto(step, uses)
             self._measure(step)
             for value in step.inputs:
                 maker = self.maker.get(value)
@@ -158,7 +177,9 @@ class Forward:
                     step.length += len(self.graph.input_names[value])
                     step.leaves.append(value)
                     continue
-                if self._is_tensor(maker) or (uses[value] == 1 and self._fits(maker, step)):
+                if step.onto is not None and value == step.inputs[step.onto]:
+                    step.leaves.append(value)
+                elif self._is_tensor(maker) or (uses[value] == 1 and self._fits(maker, step)):
                     self.inlined.add(value)
                     light = step.kind in LIGHT
                     step.depth = max(step.depth, maker.depth + (0 if light else 1))
@@ -170,9 +191,28 @@ class Forward:
                     step.leaves.append(value)
         for value in self.results:
             maker = self.maker.get(value)
-            if maker and uses[value] == 1 and len(maker.outputs) == 1 and not maker.loop:
+            plain = maker and len(maker.outputs) == 1 and not maker.loop and maker.onto is None
+            if plain and uses[value] == 1:
                 self.inlined.add(value)
         return [step for step in self.steps if not self.inlined.issuperset(step.outputs)]
+
+    def _onto(self, step: Step, uses: Counter[int]) -> int | None:
+        """Return the input of a sum that may be overwritten: fresh, of no other use, as large."""
+        if step.kind != "Add" or len(step.inputs) != 2:
+            return None
+        for position, value in enumerate(step.inputs):
+            maker = self.maker.get(value)
+            if maker and maker.is_fresh and uses[value] == 1 and self._alike(maker.name, step.name):
+                return position
+        return None
+
+    def _alike(self, one: str, other: str) -> bool:
+        """Return whether two nodes give values of one type in every instance of the class."""
+        for graph in self.graphs:
+            outputs = {node.name: node.content.outputs for node in graph.nodes}
+            if one not in outputs or other not in outputs or outputs[one] != outputs[other]:
+                return False
+        return True
 
     def _measure(self, step: Step) -> None:
         step.heavy = step.kind in HEAVY
@@ -187,6 +227,8 @@ class Forward:
     def _fits(self, maker: Step, step: Step) -> bool:
         """Return whether a step's only use reads well inside another step."""
         if len(maker.outputs) != 1 or maker.kind in ("Concat", "loop") or step.kind == "loop":
+            return False
+        if maker.onto is not None:
             return False
         if self.is_root and maker.kind == "block" and step.kind not in LIGHT:
             return False
@@ -204,6 +246,10 @@ class Forward:
         for i, step in enumerate(statements):
             if step.loop:
                 yield from self._loop(step, i, naming)
+                continue
+            if step.onto is not None:
+                term = ex.write(tree(step.inputs[1 - step.onto]))
+                yield f"{naming.assign(i, step)[0]} += {term}"
                 continue
             value = ex.write(step.make([tree(v) for v in step.inputs]))
             yield f"{', '.join(naming.assign(i, step))} = {value}"
@@ -305,6 +351,8 @@ class _Naming:
         """Return the value whose variable the statement's result takes over, if any."""
         leaves = set(step.leaves)
         dying = [v for v in leaves if self.last[v] == i and v not in self.fixed]
+        if step.onto is not None:
+            return step.inputs[step.onto]
         if step.kind in LIGHT:
             direct = [v for v in step.inputs if v in dying and _is_unnamed(step)]
             return direct[0] if direct else None

@@ -10,7 +10,7 @@ WIDTH: Final = 100
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
 _CLOSE: Final = frozenset(_OPEN.values())
 _LOOSEST_FIRST: Final = ((" if ", " else "), (" + ", " - "), (" * ", " @ ", " // "))
-_LEAD: Final = re.compile(r"(return |[\w., ]+ = )")
+_LEAD: Final = re.compile(r"(return |[\w., ]+ \+?= )")
 
 
 def wrap(text: str, indent: int, tail: str = "") -> list[str]:

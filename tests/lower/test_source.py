@@ -45,7 +45,7 @@ def test_a_residual_network_is_short() -> None:
     assert "Bottleneck(16, 8, stride=2, shortcut_else=True)" in text
     assert "self.middle_conv = nn.Conv2d(width, width, 3, stride=stride, padding=1" in text
     assert "self.expand_bn = nn.BatchNorm2d(4 * width)" in text
-    assert "F.relu(self.reduce_bn(self.reduce_conv(x)))" in text
+    assert "F.relu(self.reduce_bn(self.reduce_conv(x)), inplace=True)" in text
     assert len(text.splitlines()) < 80
 
 
@@ -123,6 +123,16 @@ def test_what_several_uses_need_is_computed_once() -> None:
     token = ir.Parameter(("L", "D"), (1, 4))(name="token")
     text = bound(ir.Concat("L")(token, words))
     assert text.count("self.embedding(") == 1  # the batch size is asked of it, too
+
+
+def test_what_others_use_is_not_overwritten() -> None:
+    x = ir.image(3, 8)
+    assert "F.relu(image)" in bound(ir.Activation()(x))
+    assert "F.relu(self.conv2d(image), inplace=True)" in bound(ir.Activation()(ir.Conv2d(4)(x)))
+    y = ir.Conv2d(3)(x)
+    assert "inplace" not in bound(ir.Add()(y, ir.Activation()(y)))
+    assert "inplace" not in bound(ir.Activation()(ir.Add()(x)))
+    assert "inplace" not in bound(ir.Activation()(ir.Activation("sigmoid")(x)))
 
 
 def test_iterations_that_differ_in_numbers_are_one_loop() -> None:
