@@ -43,7 +43,7 @@ def compose(
     its file exists. Raises ConfigError, one line, for anything Hydra refuses.
     """
     groups = choices(command, config_dir)
-    words = [_normal(word, groups) for word in overrides]
+    words = [_normal(word, groups) for override in overrides for word in _whole(override)]
     for word in words:
         _parsed(word)
         _check_option(word, groups)
@@ -171,6 +171,12 @@ def _normal(word: str, groups: Any) -> str:
     if name.split(".")[0] in OPEN or head.startswith("+"):
         return f"++{name}={value}"
     return word
+
+
+def _whole(word: str) -> tuple[str, ...]:
+    """Let a mapping of measures replace the one there is: Hydra would merge them."""
+    replaced = word.lstrip("+").startswith("objective.measures={")
+    return ("~objective.measures", word) if replaced else (word,)
 
 
 def _path_key(word: str) -> bool:

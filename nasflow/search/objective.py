@@ -109,7 +109,8 @@ class Objective:
             if name not in measures:
                 raise RunError(
                     f"objective needs the measure {name!r}, which the evaluator does not give"
-                    f"{nearest(name, measures)}; it gives: {', '.join(measures) or 'none'}"
+                    f"{nearest(name, measures)}; it gives: {', '.join(measures) or 'none'}; "
+                    "set objective.measures={name: max} or {name: min}"
                 )
         finite = {name: value for name, value in measures.items() if math.isfinite(value)}
         for name in self.needed:

@@ -53,6 +53,15 @@ def test_every_mistake_is_one_line_with_the_nearest_name(override: str, message:
     assert "\n" not in str(caught.value)
 
 
+def test_measures_replace_those_of_the_objective() -> None:
+    for words in (["objective.measures={params:min}"], ["objective.measures={params: min}"]):
+        assert dict(compose("search", words).objective.measures) == {"params": "min"}
+    assert list(compose("search", ["objective.measures.macs=min"]).objective.measures) == [
+        "accuracy",
+        "macs",
+    ]
+
+
 @pytest.mark.usefixtures("own")
 def test_paths_are_taken_as_they_are() -> None:
     config = compose("search", [*MINE, "out=/tmp/a b/c=d,e(1)'s"])
