@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from nasflow.errors import TypeRuleError
+from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Operation, Source, module, operation
+from nasflow.ir.ops.combine import aligned
 from nasflow.ir.types import Type
 
 __all__ = ["Shake"]
@@ -40,6 +42,9 @@ class Shake(nn.Module):
         if first is not second or first.dtype != "float":
             raise TypeRuleError(f"Shake: expected equal types, got {first!r} and {second!r}")
         return first
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return aligned("Shake mixes", place)
 
     def source(self, *types: Type) -> Source:
         return module("Shake")
