@@ -3,6 +3,9 @@
 Zoph, Vasudevan, Shlens & Le, "Learning Transferable Architectures for Scalable Image Recognition",
 CVPR 2018 (arXiv 1707.07012). Section 3 has the space, appendix A.4 the drawn cells; what the text
 leaves open (stems, borders, projections) follows the authors' released TF-slim code.
+
+PNASNet (Liu et al., 2018, arXiv 1712.00559) and AmoebaNet (Real et al., 2019, arXiv 1802.01548)
+search the same space; their networks are points here.
 """
 
 from __future__ import annotations
@@ -49,15 +52,18 @@ def factorised_conv(x: ir.Value, out: ir.Operand, size: ir.Operand, stride: ir.O
 
 @ir.block
 def separable_conv(
-    x: ir.Value, out: ir.Operand, kernel: ir.Operand, stride: ir.Operand
+    x: ir.Value,
+    out: ir.Operand,
+    kernel: ir.Operand,
+    stride: ir.Operand,
+    dilation: ir.Operand = 1,
 ) -> ir.Value:
     """Depthwise then pointwise, applied twice; only the first has the stride."""
     for number, step in ((1, stride), (2, 1)):
         with ir.scope(f"part{number}"):
             channels = x.dim("C")
-            x = ir.Conv2d(channels, kernel, step, SAME, groups=channels, bias=False)(
-                _relu(x), name="depthwise"
-            )
+            depthwise = ir.Conv2d(channels, kernel, step, SAME, dilation, channels, bias=False)
+            x = depthwise(_relu(x), name="depthwise")
             x = ir.Conv2d(out, bias=False)(x, name="pointwise")
             x = _norm()(x, name="norm")
     return x
@@ -111,7 +117,40 @@ def operations(out: ir.Operand, stride: ir.Operand) -> dict[str, Branch]:
     }
 
 
-OPERATIONS = tuple(operations(1, 1))
+@ir.block
+def bottleneck(
+    x: ir.Value, out: ir.Operand, narrow: ir.Operand, body: Callable[[ir.Value], ir.Value]
+) -> ir.Value:
+    """Apply ``body`` to ``narrow`` filters, between two 1x1 convolutions."""
+    return conv(body(conv(x, narrow, name="narrow")), out, name="widen")
+
+
+def max_pool_2x2(x: ir.Value, out: ir.Operand, stride: ir.Operand) -> ir.Value:
+    """Pool windows that begin at each pixel; those at stride 1 reach past the far border."""
+    # PyTorch pads both sides or, by rounding up, a last strided window: not this one.
+    beyond = ir.when(stride == 1, lambda x: ir.Pad((0, 1, 0, 1), -1e38)(x), lambda x: x)
+    return pool(beyond(x, name="beyond"), out, ir.MaxPool(2, stride, SAME))
+
+
+def amoeba_operations(out: ir.Operand, stride: ir.Operand) -> dict[str, Branch]:
+    """Return the choices of AmoebaNet's released code: dense kernels see fewer filters, two more."""
+
+    def narrowed(narrow: ir.Operand, body: Branch) -> Branch:
+        return lambda x: bottleneck(x, out, narrow, body)
+
+    quarter, more = out // 4, 3 * out // 8
+    return operations(out, stride) | {
+        "conv_1x7_7x1": narrowed(quarter, lambda x: factorised_conv(x, quarter, 7, stride)),
+        "conv_3x3": narrowed(quarter, lambda x: conv(x, quarter, 3, stride)),
+        "conv_1x3_3x1": narrowed(more, lambda x: factorised_conv(x, more, 3, stride)),
+        "dil_conv_3x3": narrowed(quarter, lambda x: conv(x, quarter, 3, stride, dilation=2)),
+        "max_pool_2x2": lambda x: max_pool_2x2(x, out, stride),
+        "dil_sep_conv_5x5": lambda x: separable_conv(x, out, 5, stride, dilation=2),
+    }
+
+
+Operations = Callable[[ir.Operand, ir.Operand], dict[str, Branch]]
+OPERATIONS: dict[str, Operations] = {"nasnet": operations, "amoebanet": amoeba_operations}
 COMBINE: dict[str, Callable[[ir.Value, ir.Value], ir.Value]] = {
     "add": lambda left, right: ir.Add()(left, right),
     "concat": lambda left, right: ir.Concat()(left, right),
@@ -127,16 +166,18 @@ class Recipe:
     States are numbered 0 for the newest of the cell's inputs, h_i, then older ones, then the blocks.
     """
 
-    def __init__(self, kind: str, blocks: int, inputs: int) -> None:
+    def __init__(self, kind: str, blocks: int, inputs: int, operations: Operations) -> None:
         self.inputs = inputs
+        self.operations = operations
+        names = tuple(operations(4, 1))
         self.left, self.right, self.left_op, self.right_op, self.combine = [], [], [], [], []
         for block in range(blocks):
             with ir.scope(kind, f"block{block}"):
                 states = range(inputs + block)
                 self.left.append(ir.choice("left", *states))
                 self.right.append(ir.choice("right", *states))
-                self.left_op.append(ir.choice("left_op", *OPERATIONS))
-                self.right_op.append(ir.choice("right_op", *OPERATIONS))
+                self.left_op.append(ir.choice("left_op", *names))
+                self.right_op.append(ir.choice("right_op", *names))
                 self.combine.append(ir.choice("combine", *COMBINE))
         with ir.scope(kind):
             # NASNet-A's drawn cells also concatenate some states that are used.
@@ -181,7 +222,7 @@ def _hidden_states(
             # Stride applies to the cell's inputs only, never to states made inside the cell.
             step = ir.where(index < recipe.inputs, stride, 1) if stride > 1 else 1
             name = f"block{block}_{side}"
-            y = ir.switch(op, operations(out, step))(picked, name=name)
+            y = ir.switch(op, recipe.operations(out, step))(picked, name=name)
             if drop is not None:
                 keep = ir.DropPath(drop, scheduled=True)
                 y = ir.when(op == "identity", lambda y: y, keep)(y, name=f"{name}_drop")
@@ -254,13 +295,19 @@ class Skeleton:
     """How cells are stacked: sizes, rates, and which cell halves the resolution."""
 
     def __init__(
-        self, blocks: int, inputs: int, repeats: int, filters: int, drop_path: float
+        self,
+        blocks: int,
+        inputs: int,
+        repeats: int,
+        filters: int,
+        drop_path: float,
+        operations: Operations,
     ) -> None:
-        self.normal = Recipe("normal", blocks, inputs)
-        self.reduction = Recipe("reduction", blocks, inputs)
+        self.normal = Recipe("normal", blocks, inputs, operations)
+        self.reduction = Recipe("reduction", blocks, inputs, operations)
         self.inputs = inputs
         self.repeats = ir.integer("repeats", 1, 8, searched=False, default=repeats)
-        self.filters = ir.integer("filters", 4, 256, searched=False, default=filters)
+        self.filters = ir.integer("filters", 4, 512, searched=False, default=filters)
         # Two of the paper's ImageNet networks have no reduction cell: their normal cell, strided,
         # halves the resolution and counts as one of the N.
         self.downsample = ir.choice("downsample", "reduction", "normal", searched=False)
@@ -329,7 +376,7 @@ class Skeleton:
         return after
 
 
-SIDES: dict[str, tuple[int, ...]] = {"cifar": (), "imagenet": (224, 299, 331)}
+SIDES: dict[str, tuple[int, ...]] = {"cifar": (), "imagenet": (224, 299, 331, 480)}
 
 
 def space(
@@ -340,6 +387,7 @@ def space(
     blocks: int = 5,
     inputs: int = 2,
     skeleton: str = "cifar",
+    operations: str = "nasnet",
     repeats: int = 2,
     filters: int = 32,
     drop_path: float = 0.0,
@@ -353,6 +401,7 @@ def space(
         blocks: blocks in a cell, B in the paper.
         inputs: states a cell takes: 2, or 4 for NASNet-B, whose cells hand on all their blocks.
         skeleton: ``"cifar"``, or ``"imagenet"``: a stride-2 stem and two more strided cells.
+        operations: ``"nasnet"``'s thirteen, or ``"amoebanet"``'s.
         repeats, filters: what search holds N and F at; "6 @ 768" is N = 6 and F = 768 / 24.
         drop_path: rate of ScheduledDropPath at the last cell, for training.
         dropout: rate before the classifier.
@@ -361,12 +410,14 @@ def space(
     """
     if skeleton not in SIDES:
         raise ir.SpaceError(f"nasnet: expected skeleton cifar or imagenet, got {skeleton!r}")
+    if operations not in OPERATIONS:
+        raise ir.SpaceError(f"nasnet: expected operations nasnet or amoebanet, got {operations!r}")
     if inputs not in (2, 4):
         raise ir.SpaceError(f"nasnet: expected 2 or 4 inputs of a cell, got {inputs!r}")
     least = 1 if inputs == 2 else inputs  # NASNet-B's cells hand on four of their blocks
     if not isinstance(blocks, int) or blocks < least:
         raise ir.SpaceError(f"nasnet: expected {least} or more blocks in a cell, got {blocks!r}")
-    plan = Skeleton(blocks, inputs, repeats, filters, drop_path)
+    plan = Skeleton(blocks, inputs, repeats, filters, drop_path, OPERATIONS[operations])
     # The published networks differ in the side of their images: one space holds them all.
     sides = sorted({size, *SIDES[skeleton]})
     side = ir.choice("resolution", *sides, ordered=True, searched=False, default=size)
@@ -511,6 +562,117 @@ def _network(
     return ir.Model(point, settings, source, reconstructed, note)
 
 
+# PNASNet has one kind of cell, strided where the resolution halves (Liu et al., 2018, figure 1).
+PNASNET_5 = {
+    **cell_point(
+        "normal",
+        [
+            (1, "sep_conv_5x5", 1, "max_pool_3x3"),
+            (0, "sep_conv_7x7", 0, "max_pool_3x3"),
+            (0, "sep_conv_5x5", 0, "sep_conv_3x3"),
+            (4, "sep_conv_3x3", 0, "max_pool_3x3"),
+            (1, "sep_conv_3x3", 0, "identity"),
+        ],
+        keep=[4],
+    ),
+    "downsample": "normal",
+}
+
+# AmoebaNet (Real et al., 2019, figure 5 and the released code's specifications).
+AMOEBANET_A = {
+    **cell_point(
+        "normal",
+        [
+            (0, "avg_pool_3x3", 0, "max_pool_3x3"),
+            (1, "sep_conv_3x3", 1, "identity"),
+            (0, "identity", 1, "avg_pool_3x3"),
+            (0, "sep_conv_3x3", 2, "sep_conv_5x5"),
+            (5, "avg_pool_3x3", 0, "sep_conv_3x3"),
+        ],
+        keep=[1],
+    ),
+    **cell_point(
+        "reduction",
+        [
+            (1, "sep_conv_3x3", 0, "avg_pool_3x3"),
+            (0, "max_pool_3x3", 2, "sep_conv_7x7"),
+            (1, "max_pool_3x3", 0, "max_pool_3x3"),
+            (4, "sep_conv_3x3", 0, "conv_1x7_7x1"),
+            (1, "avg_pool_3x3", 0, "sep_conv_7x7"),
+        ],
+        keep=[2, 4],
+    ),
+}
+AMOEBANET_B = {
+    **cell_point(
+        "normal",
+        [
+            (1, "conv_1x1", 1, "max_pool_3x3"),
+            (1, "identity", 0, "sep_conv_3x3"),
+            (1, "conv_1x1", 0, "sep_conv_3x3"),
+            (2, "conv_1x1", 2, "identity"),
+            (1, "avg_pool_3x3", 5, "conv_1x1"),
+        ],
+        keep=[0],
+    ),
+    **cell_point(
+        "reduction",
+        [
+            (0, "max_pool_2x2", 0, "max_pool_3x3"),
+            (2, "identity", 1, "conv_3x3"),
+            (2, "dil_sep_conv_5x5", 2, "max_pool_3x3"),
+            (3, "identity", 1, "sep_conv_3x3"),
+            (4, "avg_pool_3x3", 3, "conv_1x1"),
+        ],
+    ),
+}
+AMOEBANET_C = {
+    **cell_point(
+        "normal",
+        [
+            (0, "avg_pool_3x3", 0, "sep_conv_3x3"),
+            (0, "identity", 0, "sep_conv_3x3"),
+            (2, "avg_pool_3x3", 1, "sep_conv_3x3"),
+            (0, "identity", 1, "sep_conv_3x3"),
+            (3, "avg_pool_3x3", 0, "sep_conv_3x3"),
+        ],
+        keep=[1, 2],
+    ),
+    **cell_point(
+        "reduction",
+        [
+            (0, "max_pool_3x3", 0, "max_pool_3x3"),
+            (2, "sep_conv_7x7", 0, "sep_conv_3x3"),
+            (0, "sep_conv_7x7", 1, "max_pool_3x3"),
+            (4, "sep_conv_5x5", 4, "sep_conv_5x5"),
+            (1, "max_pool_3x3", 1, "sep_conv_3x3"),
+        ],
+        keep=[0, 2, 4],
+    ),
+}
+LIU, REAL = "Liu et al. (2018)", "Real et al. (2019) and released code"
+
+
+def _relative(
+    cells: Mapping[str, object],
+    repeats: int,
+    filters: int,
+    source: str,
+    size: int = 32,
+    note: str = "",
+    **more: object,
+) -> ir.Model:
+    """Return a network of the papers that took over NASNet's space."""
+    settings: dict[str, object] = {}
+    if size > 32:
+        settings = {"skeleton": "imagenet", "classes": 1000, "size": 224}
+        more["resolution"] = size
+    if "downsample" not in cells:
+        settings["operations"] = "amoebanet"
+    point = {**cells, "repeats": repeats, "filters": filters, **more}
+    return ir.Model(point, settings, source, note=note)
+
+
 SKELETON_NOTE = (
     "the printed figures hold for normal cells only, strided where the resolution halves, as in the "
     "authors' PNASNet code; with reduction cells they are 9 to 12 % lower than what comes out. The "
@@ -561,4 +723,14 @@ MODELS = {
     "nasnet_a_6_4032": _network(
         NASNET_A, 6, 168, "table 2", 331, stem_filters=96, skip_reduction_input=True
     ),
+    "pnasnet5_cifar": _relative(PNASNET_5, 3, 48, f"{LIU}, table 3"),
+    "pnasnet5_mobile": _relative(
+        PNASNET_5, 3, 54, f"{LIU}, table 4", 224, note="printed 588M; 587.3M is what the cell has"
+    ),
+    "pnasnet5_large": _relative(PNASNET_5, 4, 216, f"{LIU}, table 5", 331, stem_filters=96),
+    "amoebanet_a": _relative(AMOEBANET_A, 6, 190, f"{REAL}, table 2", 331),
+    "amoebanet_b_gpipe": _relative(
+        AMOEBANET_B, 6, 512, f"Huang et al. (2019), section 5; {REAL}", 480
+    ),
+    "amoebanet_c": _relative(AMOEBANET_C, 6, 228, f"Cubuk et al. (2019), table 3; {REAL}", 331),
 }
