@@ -193,3 +193,24 @@ def test_a_scheduler_may_stop_a_trial_early(setup: dict[str, Any]) -> None:
 class Backwards(fakes.Walk):
     def __init__(self) -> None:
         self.points, self.given = [{"w0": w} for w in range(8, 0, -1)], 0
+
+
+def test_a_worker_ended_for_memory_is_a_failed_candidate_with_that_reason() -> None:
+    from ray.exceptions import ActorDiedError, OutOfMemoryError
+
+    from nasflow.search.executors import tune
+
+    class Trial:
+        def __init__(self, cause: Exception) -> None:
+            self.cause = cause
+
+        def get_pickled_error(self) -> Exception:
+            return self.cause
+
+    outcome = tune._reason(Trial(OutOfMemoryError("the node is running low on memory")), 3)
+    assert (outcome.error, outcome.fatal) == (
+        "its worker died 3 times: the machine ran low on memory",
+        False,
+    )
+    assert tune._reason(Trial(ActorDiedError()), 3) == tune._reason(None, 3)
+    assert tune._reason(Trial(ValueError("no such file")), 1).fatal

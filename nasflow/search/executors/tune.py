@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from nasflow.errors import RunError
@@ -202,6 +202,8 @@ def _outcome(result: dict[str, Any]) -> Outcome:
 def _reason(trial: Any, attempts: int) -> Outcome:
     """Say why a trial failed for good: its worker kept dying, or it could not even begin."""
     cause = trial.get_pickled_error() if trial is not None else None
+    if isinstance(cause, OutOfMemoryError) or "running low on memory" in str(cause):
+        return Outcome(error=f"its worker died {attempts} times: the machine ran low on memory")
     if cause is None or isinstance(cause, RayActorError):
         return Outcome(error=f"its worker died {attempts} times")
     return Outcome(error=f"a Ray worker cannot evaluate: {last_line(cause)}", fatal=True)
