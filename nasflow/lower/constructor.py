@@ -11,7 +11,7 @@ from typing import Any, Final
 from nasflow.errors import GraphError
 from nasflow.lower import expression as ex
 from nasflow.lower import names
-from nasflow.lower.family import Bound, Family, Parameter, to_tree
+from nasflow.lower.family import Family
 from nasflow.lower.form import (
     MISSING,
     BlockForm,
@@ -23,6 +23,7 @@ from nasflow.lower.form import (
     UnrolledForm,
     same,
 )
+from nasflow.lower.parameters import Bound, Parameter, to_tree
 
 Pair = tuple[Slot, Bound]
 

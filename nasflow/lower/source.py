@@ -12,10 +12,11 @@ from nasflow.ir.types import Type
 from nasflow.lower import expression as ex
 from nasflow.lower import names
 from nasflow.lower.constructor import Constructor, Part, parts_of, signature_order
-from nasflow.lower.family import Families, Family, Parameter
+from nasflow.lower.family import Families, Family
 from nasflow.lower.form import MISSING, Each, OpForm
 from nasflow.lower.forward import Forward
 from nasflow.lower.layout import wrap
+from nasflow.lower.parameters import Parameter
 
 
 def to_source(graph: Graph) -> str:
