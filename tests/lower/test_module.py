@@ -153,9 +153,9 @@ def test_a_thousand_nodes_lower_quickly() -> None:
     for _ in range(250):
         x = ir.Activation()(conv(ir.Conv2d(4)(x)))
     network = ir.Space(x, name="deep").bind({})
-    started = time.perf_counter()
+    started = time.process_time()
     to_torch(network, device="meta")
-    assert time.perf_counter() - started < 3.0  # 0.6 s on a quiet machine
+    assert time.process_time() - started < 3.0  # 0.6 s on a quiet machine
 
 
 @ir.block
