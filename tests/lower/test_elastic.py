@@ -1,0 +1,367 @@
+"""A child in a supernet is the child cut out of it, and the biggest network with entries masked."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nasflow
+from nasflow import ir
+from nasflow.discovery import find
+from nasflow.errors import SpaceError
+from nasflow.evaluate.batchnorm import recalibrate
+from nasflow.ir.flow import Place
+from nasflow.ir.operation import Operation, Source, operation
+from nasflow.ir.types import Type
+from nasflow.lower.elastic import Supernet
+from nasflow.lower.pull import resample
+
+SMALL: dict[str, dict[str, Any]] = {
+    "resnet": {"size": 32, "classes": 5, "skeleton": "cifar", "widths": (1, 2), "groups": (1, 4)},
+    "efficientnet": {"classes": 5, "widths": (0.25, 0.5), "depths": (0.5, 1.0), "sizes": (32, 64)},
+    "efficientnet_v2": {"size": 64, "classes": 5, "deepest": (1, 2, 2, 2, 2, 2, 1)},
+    "darts": {"size": 16, "classes": 5, "layers": 3, "filters": 4, "nodes": 2},
+    "shakeshake": {"size": 16, "classes": 5, "widths": (4, 8), "deepest": 2},
+    "gmlp": {"size": 64, "classes": 5, "widths": (16, 32), "depths": (1, 2)},
+    "mixer": {"size": 64, "classes": 5, "patches": (16, 32), "widths": (16, 32), "depths": (1, 2)},
+    "resmlp": {"size": 64, "classes": 5, "patches": (8, 16), "widths": (16, 32), "depths": (1, 2)},
+    "convmixer": {"size": 56, "classes": 5, "widths": (16, 32), "depths": (1, 2)},
+    "mobilenet_v1": {"classes": 5, "widths": (0.25, 0.5), "sizes": (32, 64)},
+    "mobilenet_v2": {"classes": 5, "widths": (0.35, 0.5), "sizes": (32, 64), "deepest": 2},
+    "mobilenet_v3": {"classes": 5, "widths": (0.35, 0.5), "sizes": (32, 64), "deepest": 2},
+    "densenet": {"size": 64, "classes": 5, "deepest": (2, 2, 3, 2), "growths": (4, 8)},
+    "convnext": {"size": 64, "classes": 5, "widths": (16, 32), "deepest": (1, 2, 2, 1)},
+    "regnet": {"size": 64, "classes": 5, "deepest": 3, "widest": 128},
+    "revcol": {"size": 64, "classes": 5, "widths": (16, 24), "deepest": (1, 2, 2, 1), "columns": 2},
+    "vgg": {"size": 64, "classes": 5, "deepest": 2, "widths": (0.25, 0.5), "features": (32, 64)},
+    "lenet": {"classes": 5},
+    "alexnet": {"classes": 5},
+    "nasnet": {"size": 16, "classes": 5, "blocks": 2, "repeats": 1, "filters": 8},
+    "nas_bench_201": {"size": 16, "classes": 5, "channels": 4, "cells": 1},
+    "nas_bench_macro": {"size": 16, "classes": 5, "channels": 4},
+    "swin": {"size": 56, "classes": 5, "widths": (32, 64), "windows": (3, 7), "depths": (2, 4)},
+    "vit": {"size": 64, "classes": 5, "heads": (2, 3), "depths": (1, 3)},
+    "vig": {"size": 64, "classes": 5, "widths": (32, 64), "depths": (1, 3), "neighbours": (2, 3)},
+    "timesformer": {"frames": 2, "size": 64, "classes": 5, "heads": (1, 2), "depths": (1, 2)},
+    "transformer": {"vocabulary": 50, "source": 6, "target": 5, "widths": (32, 64), "depths": (1, 2)},
+}  # fmt: skip
+"""Settings that make a space's networks small; others are asked for small images if they take some."""
+
+UNSUPPORTED: dict[str, str] = {}
+"""Spaces without a supernet so far, and why."""
+
+
+def small(name: str) -> ir.Space:
+    wanted = SMALL.get(name)
+    if wanted is None:
+        known = inspect.signature(find("space", name)).parameters
+        wanted = {key: value for key, value in {"size": 64, "classes": 5}.items() if key in known}
+    return nasflow.space(name, **wanted)
+
+
+def supernet(space: ir.Space, seed: int = 0) -> Supernet:
+    """Return a supernet in float64 in which no two weights start alike."""
+    net = space.to_supernet(seed).double()
+    perturb(net)
+    return net
+
+
+def perturb(net: Supernet) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+
+
+def inputs(graph: ir.Graph, batch: int = 2, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for type_ in graph.inputs:
+        shape = (batch, *type_.shape)
+        if type_.dtype == "int":
+            made.append(torch.randint(5, shape, generator=generator))
+        else:
+            made.append(torch.randn(shape, generator=generator, dtype=torch.float64))
+    return made
+
+
+def run(module: nn.Module, *x: Tensor) -> Tensor:
+    torch.manual_seed(0)  # dropout draws the same
+    result = module(*x)
+    return (
+        torch.cat([part.flatten(1) for part in result], 1) if isinstance(result, tuple) else result
+    )
+
+
+def apart(first: Tensor, second: Tensor) -> float:
+    return float(
+        (first - second).detach().abs().max() / second.detach().abs().max().clamp_min(1e-30)
+    )
+
+
+BIG = 6_000_000
+"""Entries of shared weights above which a space is only followed, not run."""
+
+
+@pytest.mark.parametrize("name", nasflow.spaces())
+def test_child_is_what_is_cut_out(name: str, request: pytest.FixtureRequest) -> None:
+    if name in UNSUPPORTED:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=UNSUPPORTED[name]))
+    space = small(name)
+    net = space.to_supernet()
+    if sum(parameter.numel() for parameter in net.parameters()) > BIG:
+        return
+    perturb(net.double())
+    for point in (space.smallest(), space.sample(1)):
+        child, module = net.at(point), net.extract(point)
+        x = inputs(child.graph)
+        assert apart(run(child, *x), run(module, *x)) < 1e-12
+        if point == space.smallest():
+            assert_gradients_agree(net, point, x)
+        if len(x) == 1:
+            for part in (child, module):
+                torch.manual_seed(0)
+                recalibrate(part, x)
+        with torch.no_grad():
+            assert apart(run(child.eval(), *x), run(module.eval(), *x)) < 1e-12
+
+
+def assert_gradients_agree(net: Supernet, point: ir.Point, x: list[Tensor]) -> None:
+    """Gradients of the shared weights are the child's own, scattered, and zero elsewhere."""
+    child, module = net.at(point), net.extract(point)
+    net.zero_grad()
+    run(child, *x).square().sum().backward()
+    run(module, *x).square().sum().backward()
+    own = dict(module.named_parameters())
+    stored = dict(net.named_parameters())
+    wanted: dict[str, Tensor] = {}
+    for use in child.laid.uses:
+        for weight in use.content.weights:
+            name, spans = use.takes[weight.name]
+            key = f"{use.key}.{weight.name}" if weight.name else use.key
+            if not weight.trainable or name.replace(".", "_") in wanted or own[key].grad is None:
+                continue
+            full = torch.zeros_like(stored[name.replace(".", "_")])
+            resized = [
+                i for i, axis in enumerate(weight.axes)
+                if axis[0].shrink == "interpolate" and full.shape[i] != len(spans[i])
+            ]  # fmt: skip
+            if resized:
+                table = torch.zeros_like(full, requires_grad=True)
+                cut = table
+                for i, span in enumerate(spans):
+                    if i not in resized:
+                        cut = cut.index_select(i, torch.tensor(list(span.entries)))
+                for i in resized:
+                    cut = resample(cut, i, len(spans[i]))
+                (full,) = torch.autograd.grad(cut, table, own[key].grad)
+            else:
+                full[
+                    torch.meshgrid(*[torch.tensor(list(s.entries)) for s in spans], indexing="ij")
+                ] = own[key].grad
+            wanted[name.replace(".", "_")] = full
+    for name, parameter in stored.items():
+        if name in wanted and parameter.grad is not None:
+            scale = wanted[name].abs().max().clamp_min(1e-12)
+            assert (parameter.grad - wanted[name]).abs().max() < 1e-9 * scale, name
+        elif parameter.grad is not None:
+            assert not parameter.grad.any(), name
+
+
+# -- the biggest network, masked ------------------------------------------------------------------
+
+
+def masked(net: Supernet, narrow: ir.Point, wide: ir.Point) -> nn.Module:
+    """Return the wide network with zeros for all weights that the narrow one does not take."""
+    module = net.extract(wide)
+    kept = {}
+    for use in net.at(narrow).laid.uses:
+        kept.update(use.takes.values())
+    tensors = module.state_dict()
+    for use in net.at(wide).laid.uses:
+        for weight in use.content.weights:
+            if not weight.trainable:
+                continue
+            name, spans = use.takes[weight.name]
+            tensor = tensors[f"{use.key}.{weight.name}" if weight.name else use.key]
+            mask = torch.zeros_like(tensor)
+            if name in kept:
+                pairs = zip(spans, kept[name], strict=True)
+                places = [
+                    torch.tensor([list(s.entries).index(e) for e in k.entries]) for s, k in pairs
+                ]
+                mask[torch.meshgrid(*places, indexing="ij")] = 1.0
+            tensor.mul_(mask)
+    return module
+
+
+def shuffling(size: int = 8) -> ir.Space:
+    """Widths, kernels and depths that shrink, through all that moves channels about."""
+    width = ir.choice("width", 8, 16, 24, ordered=True)
+    kernel = ir.choice("kernel", 3, 5, ordered=True)
+    ratio = ir.choice("ratio", 1, 2, ordered=True)
+
+    def conv(x: ir.Value, out: ir.Operand, kernel: ir.Operand = 1, **more: Any) -> ir.Value:
+        return ir.BatchNorm()(ir.Conv2d(out, kernel, bias=False, **more)(x))
+
+    def unit(x: ir.Value, i: int) -> ir.Value:
+        left, right = ir.Split(2)(x)
+        with ir.scope("inner"):
+            hidden = right.dim("C") * ratio
+            y = conv(right, hidden)
+            y = ir.Activation("relu")(conv(y, hidden, kernel, groups=hidden))
+            y = conv(y, left.dim("C"))
+        x = ir.Concat()(left, y)
+        return ir.Rearrange("(p c) h w -> C=(c p) h w", (("p", 2),))(x, name="shuffle")
+
+    x = conv(ir.image(3, size), width, 3)
+    x = ir.repeat(unit, ir.integer("depth", 1, 2))(x)
+    with ir.scope("grouped"):
+        y = conv(conv(x, 2 * width), 2 * width, 3, groups=4)
+    gate = ir.Activation("sigmoid")(ir.Conv2d(2 * width)(ir.Mean(keep=True)(y), name="gate"))
+    x = ir.Concat()(x, ir.Multiply()(y, gate), name="all")
+    x = ir.Flatten()(ir.Subsample(4)(x))
+    return ir.Space(ir.Linear(5)(x, name="classifier"), name="shuffling")
+
+
+NARROW: dict[str, tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = {
+    "shuffling": (
+        ({"width": 8, "kernel": 3, "ratio": 1}, {"width": 24, "kernel": 5, "ratio": 2}),
+        ({"width": 16, "kernel": 3}, {"width": 24, "kernel": 5}),
+        ({"width": 8}, {"width": 16}),
+    ),
+    "resnet": (({"inner_width": 1}, {"inner_width": 4}),),
+    "vig": (({"mlp_ratio": 2}, {"mlp_ratio": 4}),),
+    "vit": (({"mlp_ratio": 2}, {"mlp_ratio": 4}),),
+    "swin": (({"mlp_ratio": 2}, {"mlp_ratio": 4}),),
+}
+"""Decisions of a narrow network and a wide one that differ in axes nothing normalises over."""
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_child_is_the_biggest_network_masked(name: str) -> None:
+    space = shuffling() if name == "shuffling" else small(name)
+    net = supernet(space)
+    for few, many in NARROW[name]:
+        base = space.sample(3)
+        narrow, wide = {**base, **few}, {**base, **many}
+        x = inputs(space.bind(narrow))
+        expected = run(masked(net, narrow, wide), *x)
+        assert apart(run(net.at(narrow), *x), expected) < 1e-9
+    assert net.notes == {} or name != "shuffling"
+
+
+def test_masking_sees_wrong_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    def contiguous(self: Place, name: str, spans: Any) -> Any:
+        starts = [sum(map(len, spans[:i])) for i in range(len(spans))]
+        return tuple(starts), sum(map(len, spans))
+
+    monkeypatch.setattr(Place, "offsets", contiguous)
+    space = shuffling()
+    net = supernet(space)
+    narrow, wide = {**space.largest(), "width": 8}, space.largest()
+    x = inputs(space.bind(narrow))
+    assert apart(run(net.at(narrow), *x), run(net.extract(narrow), *x)) < 1e-12
+    assert apart(run(net.at(narrow), *x), run(masked(net, narrow, wide), *x)) > 1e-3
+
+
+# -- what else holds ------------------------------------------------------------------------------
+
+
+def test_biggest_child_takes_weights_whole() -> None:
+    space = shuffling()
+    net = space.to_supernet()
+    child = net.at(space.largest())
+    own = {id(parameter) for parameter in net.parameters()}
+    taken = child.tensors()
+    assert {id(t) for key, t in taken.items() if id(t) in own} == own
+    assert sum(p.numel() for p in net.parameters()) == child.graph.params
+
+
+def test_seed_decides_the_weights_and_leaves_the_global_state_alone() -> None:
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first, second = shuffling().to_supernet(1), shuffling().to_supernet(1)
+    assert torch.equal(state, torch.get_rng_state())
+    pairs = list(zip(first.parameters(), second.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in pairs)
+    other = shuffling().to_supernet(2)
+    assert any(
+        not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True)
+    )
+
+
+def test_statistics_never_leak_between_children() -> None:
+    space = shuffling()
+    net = space.to_supernet()
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    small, big = net.at(space.smallest()), net.at(space.largest())
+    small(torch.randn(4, 3, 8, 8) + 5)
+    fresh = [t for key, t in big.tensors().items() if key.endswith("running_mean")]
+    assert fresh and all(not t.any() for t in fresh)
+    assert any(t.any() for key, t in small.tensors().items() if key.endswith("running_mean"))
+    assert before.keys() == net.state_dict().keys()
+    assert all(torch.equal(before[key], tensor) for key, tensor in net.state_dict().items())
+
+
+def test_float32_children_agree() -> None:
+    space = shuffling()
+    net = space.to_supernet()
+    point = space.sample(0)
+    x = torch.randn(4, 3, 8, 8)
+    assert apart(net(point, x), net.extract(point)(x)) < 1e-5
+
+
+def test_points_beyond_what_was_found_are_refused() -> None:
+    space = shuffling()
+    net = space.to_supernet()
+    grown = shuffling(size=12)
+    net.space = grown
+    with pytest.raises(SpaceError, match=r"classifier: .* found when the supernet was made"):
+        net.at(grown.largest())
+
+
+def test_weights_with_an_entry_for_each_place_are_kept_once_per_resolution() -> None:
+    size = ir.choice("size", 4, 8, ordered=True)
+    x = ir.Conv2d(ir.choice("width", 1, 2))(ir.image(1, size))
+    space = ir.Space(ir.Linear(3)(ir.Flatten()(x), name="head"), name="flat")
+    shapes = {key: tuple(p.shape) for key, p in space.to_supernet().named_parameters()}
+    assert shapes["head/weight@4x4"] == (3, 32) and shapes["head/weight@8x8"] == (3, 128)
+
+
+@operation
+class Doubled(Operation):
+    """Repeat the channels; says nothing of index sets."""
+
+    def infer(self, *types: Type) -> Type:
+        return types[0].resize(C=2 * types[0].size("C"))
+
+    def source(self, *types: Type) -> Source:
+        return Source("torch.cat([{0}, {0}], dim=1)")
+
+
+def test_operations_that_cannot_be_followed_are_named() -> None:
+    x = Doubled()(ir.Conv2d(ir.choice("width", 2, 4))(ir.image(3, 4)))
+    with pytest.raises(SpaceError, match="doubled: cannot follow index sets through axis C"):
+        ir.Space(x, name="doubled").to_supernet()
+
+
+def test_grouped_convolutions_lay_out_what_they_read() -> None:
+    space = shuffling()
+    net = space.to_supernet()
+    child = net.at({**space.largest(), "width": 8})
+    (before,) = [use for use in child.laid.uses if use.path == "grouped_conv2d"]
+    rows = before.takes["weight"][1][0]
+    assert list(rows.entries) == [g * 12 + j for g in range(4) for j in range(4)]
+
+
+def test_position_tables_are_interpolated() -> None:
+    table = torch.arange(17.0)[:, None].expand(17, 2)
+    small = resample(table, 0, 5)
+    assert small.shape == (5, 2) and small[0, 0] == 0  # the class token's place stays
+    assert torch.allclose(resample(table[:6], 0, 3)[:, 0], torch.tensor([0.5, 2.5, 4.5]))
+    assert torch.equal(resample(table, 0, 17), table)
