@@ -1,0 +1,40 @@
+"""Inception networks beside timm's modules, and beside the figures papers print."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+
+import nasflow
+from search_spaces import inception
+from tests.conformance.reference import assert_counts, assert_equal_outputs
+
+# Parameters and multiply-adds of timm's modules. Zoph et al. (2018), table 2 print 23.8M and 5.72B
+# for v3; Tan & Le (2019) 48M and 13B for v4, which no code reproduces.
+COUNTS = {
+    "inception_v3": (23_834_568, 5_713_216_096),
+    "inception_v4": (42_679_816, 12_253_974_624),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts(name: str) -> None:
+    assert_counts(nasflow.model(name), *COUNTS[name])
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_outputs_equal_timm(version: str) -> None:
+    module = importlib.import_module(f"timm.models.inception_{version}")
+    reference = getattr(module, f"Inception{version.upper()}")(num_classes=7)
+    space = inception.space(version=version, size=107, classes=7)
+    graph = space.bind(inception.MODELS[f"inception_{version}"].point)
+    assert_equal_outputs(graph, reference, torch.randn(4, 3, 107, 107))
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_every_point_of_the_space_binds(version: str) -> None:
+    space = inception.space(version=version, size=107)
+    for seed in range(10):
+        space.bind(space.sample(seed))
