@@ -45,9 +45,7 @@ def entry() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0, 2 for anything a person can mend, 130 when interrupted."""
     if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(
-            0, os.getcwd()
-        )  # so that people's own spaces are found, as under `python -m`
+        sys.path.insert(0, os.getcwd())  # people's own files are found, as under `python -m`
     try:
         return _run(arguments)
     except NasflowError as error:
