@@ -61,7 +61,7 @@ def space(
                 x: ir.Value, i: int, mixer: ir.Operand = mixer, before: ir.Operand = before
             ) -> ir.Value:
                 last = sum(depths) - 1  # type: ignore[arg-type]
-                rate = drop_rate and drop_rate * (before + i) / ir.maximum(last, 1)  # type: ignore[operator]
+                rate = drop_rate and drop_rate * (before + i) / ir.maximum(last, 1)
                 return metaformer_block(x, mixer, norm, skip, channel_mlp, layer_scale, rate)
 
             x = ir.repeat(block, depths[stage], name="blocks")(x)
@@ -193,11 +193,9 @@ def _point(
     widths: Sequence[int] = SMALL,
     mixers: Sequence[str] = POOL,
     position: int = 0,
-    **changes: object,
 ) -> dict[str, object]:
     """Return a network of 6 ``unit`` blocks; ``position`` is the stage that begins with positions."""
     point: dict[str, object] = {"norm": "modified", "residual": True, "channel_mlp": "gelu"}
-    point |= changes
     depths = (unit, unit, 3 * unit, unit)
     for stage, (width, depth, mixer) in enumerate(zip(widths, depths, mixers, strict=True), 1):
         settings = {"depth": depth, "width": width, "mixer": mixer, "position": stage == position}
@@ -212,7 +210,7 @@ def _poolformer(unit: int, widths: Sequence[int] = SMALL) -> ir.Model:
 
 def _ablation(*mixers: str, position: int = 0, note: str = "", **changes: object) -> ir.Model:
     each = mixers * 4 if len(mixers) == 1 else mixers or POOL
-    point = _point(mixers=each, position=position, **changes)
+    point = _point(mixers=each, position=position) | changes
     return ir.Model(point, source="Yu et al. (2022), table of ablations", note=note)
 
 
