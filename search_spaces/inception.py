@@ -1,4 +1,4 @@
-"""Inception v3 and v4: modules of parallel branches, joined; three sizes of map with a module for each.
+"""Inception v3, v4 and Inception-ResNet-v2: parallel branches, joined; a module for each of three maps.
 
 Szegedy, Vanhoucke, Ioffe, Shlens & Wojna, "Rethinking the Inception Architecture for Computer Vision", CVPR
 2016 (arXiv 1512.00567), section 6 and figures 5 to 7; Szegedy, Ioffe, Vanhoucke & Alemi, "Inception-v4,
@@ -195,6 +195,61 @@ def inception_c4(x: ir.Value) -> ir.Value:
     return ir.Concat()(single, *three, *forked, pooled(x, 256, count_padding=False))
 
 
+# -- Inception-ResNet-v2 (figures 10 to 15, and the released code) ----------------------------------
+
+
+@ir.block
+def inception_first(x: ir.Value) -> ir.Value:
+    """The module between stem and residual modules."""
+    return ir.Concat()(
+        branch(x, (96, 1), name="single"),
+        branch(x, (48, 1), (64, 5), name="five"),
+        branch(x, (64, 1), (96, 3), (96, 3), name="three"),
+        pooled(x, 64, count_padding=False),
+    )
+
+
+@ir.block
+def residual_module(
+    x: ir.Value, branches: tuple[tuple[Layer, ...], ...], scale: float, relu: bool = True
+) -> ir.Value:
+    """Join branches, fit them by a 1x1 convolution, scale them down and add."""
+    parts = [branch(x, *layers, name=f"branch{i}") for i, layers in enumerate(branches)]
+    y = ir.Conv2d(x.dim("C"))(ir.Concat()(*parts), name="fit")
+    y = ir.Add()(ir.Scale(scale)(y), x)
+    return ir.Activation("relu")(y) if relu else y
+
+
+A_R: tuple[tuple[Layer, ...], ...] = (
+    ((32, 1),),
+    ((32, 1), (32, 3)),
+    ((32, 1), (48, 3), (64, 3)),
+)
+B_R: tuple[tuple[Layer, ...], ...] = (((192, 1),), ((128, 1), (160, (1, 7)), (192, (7, 1))))
+C_R: tuple[tuple[Layer, ...], ...] = (((192, 1),), ((192, 1), (224, (1, 3)), (256, (3, 1))))
+
+
+@ir.block
+def reduction_a_r(x: ir.Value) -> ir.Value:
+    """Figure 7 with k, l, m, n = 256, 256, 384, 384."""
+    return ir.Concat()(
+        branch(x, (384, 3, 2), name="single"),
+        branch(x, (256, 1), (256, 3), (384, 3, 2), name="double"),
+        halved(x),
+    )
+
+
+@ir.block
+def reduction_b_r(x: ir.Value) -> ir.Value:
+    """Figure 18, to 8x8."""
+    return ir.Concat()(
+        branch(x, (256, 1), (384, 3, 2), name="three"),
+        branch(x, (256, 1), (288, 3, 2), name="narrow"),
+        branch(x, (256, 1), (288, 3), (320, 3, 2), name="double"),
+        halved(x),
+    )
+
+
 # -- the networks -----------------------------------------------------------------------------------
 
 Module = Callable[[ir.Value], ir.Value]
@@ -245,7 +300,19 @@ def v4(x: ir.Value, stages: Stages) -> ir.Value:
     return stages.repeat(x, inception_c4, "c", 6)
 
 
-VERSIONS = {"v3": v3, "v4": v4}
+def resnet_v2(x: ir.Value, stages: Stages) -> ir.Value:
+    """Figure 15 of the 2017 paper, with the released code's scales."""
+    x = inception_first(stem3(x), name="first")
+    x = stages.repeat(x, lambda x: residual_module(x, A_R, 0.17), "a", 20)
+    x = stages.apply(x, reduction_a_r, "reduction_a")
+    x = stages.repeat(x, lambda x: residual_module(x, B_R, 0.1), "b", 40)
+    x = stages.apply(x, reduction_b_r, "reduction_b")
+    x = stages.repeat(x, lambda x: residual_module(x, C_R, 0.2), "c", 20)
+    x = residual_module(x, C_R, 1.0, relu=False, name="last")
+    return conv(x, 1536, name="head")
+
+
+VERSIONS = {"v3": v3, "v4": v4, "resnet_v2": resnet_v2}
 
 
 def space(
@@ -260,11 +327,11 @@ def space(
 
     Args:
         classes, size, channels: number of classes; side, from 75, and channels of the images.
-        version: ``"v3"`` or ``"v4"``: the modules.
+        version: ``"v3"``, ``"v4"`` or ``"resnet_v2"``: the modules.
         dropout: rate before the classifier.
     """
     if version not in VERSIONS:
-        raise ir.SpaceError(f"inception: expected version v3 or v4, got {version!r}")
+        raise ir.SpaceError(f"inception: expected v3, v4 or resnet_v2, got {version!r}")
     x = VERSIONS[version](ir.image(channels, size), Stages())
     return ir.Space(classifier(x, classes, dropout), name="inception")
 
@@ -281,5 +348,8 @@ MODELS = {
         *(4, 7, 3),
         "Szegedy et al. (2017), figure 9",
         note="tables print 48M and 13B; the network of the paper's figures has 42.7M and 12.25B",
+    ),
+    "inception_resnet_v2": _model(
+        "resnet_v2", 10, 20, 9, "Szegedy et al. (2017), figure 15 and released code"
     ),
 }

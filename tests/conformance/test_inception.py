@@ -16,6 +16,7 @@ from tests.conformance.reference import assert_counts, assert_equal_outputs
 COUNTS = {
     "inception_v3": (23_834_568, 5_713_216_096),
     "inception_v4": (42_679_816, 12_253_974_624),
+    "inception_resnet_v2": (55_843_464, 13_155_794_016),  # 55.8M, 13.2B
 }
 
 
@@ -24,16 +25,17 @@ def test_counts(name: str) -> None:
     assert_counts(nasflow.model(name), *COUNTS[name])
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", ["v3", "v4", "resnet_v2"])
 def test_outputs_equal_timm(version: str) -> None:
     module = importlib.import_module(f"timm.models.inception_{version}")
-    reference = getattr(module, f"Inception{version.upper()}")(num_classes=7)
+    names = {"v3": "InceptionV3", "v4": "InceptionV4", "resnet_v2": "InceptionResnetV2"}
+    reference = getattr(module, names[version])(num_classes=7)
     space = inception.space(version=version, size=107, classes=7)
     graph = space.bind(inception.MODELS[f"inception_{version}"].point)
     assert_equal_outputs(graph, reference, torch.randn(4, 3, 107, 107))
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", ["v3", "v4", "resnet_v2"])
 def test_every_point_of_the_space_binds(version: str) -> None:
     space = inception.space(version=version, size=107)
     for seed in range(10):
