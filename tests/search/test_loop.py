@@ -87,16 +87,15 @@ def test_failing_candidates_are_recorded_with_their_reason(setup: dict[str, Any]
     setup["space"] |= {"places": 1, "options": 6}
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}
     setup["evaluator"] = {"_target_": f"{FAKES}.Faulty"}
-    setup["executor"] = {"name": "inline", "time_limit": 0.5, "memory": 64 * 2**20}
-    setup["strategy"] = Skip(
-        4
-    )  # a single call that never returns can only be ended with its process
+    setup["executor"] = {"name": "inline", "time_limit": 3, "memory": 64 * 2**20}
+    # A single call that never returns can only be ended with its process.
+    setup["strategy"] = Skip(4)
     run = search(**setup)
     errors = {e.point["w0"]: e.result.error for e in run.entries}
     assert errors == {
         1: "an operation of the user's raised",
         2: "accuracy is nan",
-        3: "time limit of 0.5 s",
+        3: "time limit of 3 s",
         5: "out of memory: limit of 64 MiB",
         6: None,
     }
