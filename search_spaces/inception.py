@@ -38,7 +38,8 @@ def branch(x: ir.Value, *layers: Layer, name: str) -> ir.Value:
     """Apply convolutions of (filters, kernel), or (filters, kernel, stride), one after another."""
     with ir.scope(name):
         for number, layer in enumerate(layers, 1):
-            x = conv(x, *layer, name=f"conv{number}")
+            out, kernel, stride = (*layer, 1)[:3]
+            x = conv(x, out, kernel, stride, name=f"conv{number}")
     return x
 
 

@@ -10,9 +10,20 @@ search the same space; their networks are points here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from nasflow import ir
+from search_spaces._nasnet_cells import (
+    AMOEBANET_A,
+    AMOEBANET_B,
+    AMOEBANET_C,
+    NASNET_A,
+    NASNET_B_NORMAL,
+    NASNET_B_REDUCTION,
+    NASNET_C,
+    PNASNET_5,
+    STRIDED,
+)
 
 EPS, MOMENTUM = 1e-3, 0.1
 SAME = "same"  # TensorFlow's borders, as in the released networks
@@ -446,97 +457,11 @@ def _result(state: State) -> ir.Value:
     return state[-1] if len(state) == 2 else ir.Concat()(*state)
 
 
-# -- published cells (appendix A.4) and networks ------------------------------------------------------
+# -- published networks; their cells are in _nasnet_cells.py ------------------------------------------
 
-Block = tuple[int, str, int, str]
-"""Left state, its operation, right state, its operation; combined by addition."""
-
-
-def cell_point(
-    kind: str, blocks: Sequence[Block], keep: Sequence[int] = (), combine: str = "add"
-) -> dict[str, object]:
-    """Return the decisions of a cell; state 0 is h_i, 1 is h_{i-1}, then the blocks."""
-    point: dict[str, object] = {f"{kind}/keep{state}": "always" for state in keep}
-    for number, (left, left_op, right, right_op) in enumerate(blocks):
-        scope = f"{kind}/block{number}"
-        point |= {
-            f"{scope}/left": left,
-            f"{scope}/right": right,
-            f"{scope}/left_op": left_op,
-            f"{scope}/right_op": right_op,
-            f"{scope}/combine": combine,
-        }
-    return point
-
-
-NASNET_A_NORMAL = cell_point(
-    "normal",
-    [
-        (0, "sep_conv_5x5", 1, "sep_conv_3x3"),
-        (1, "sep_conv_5x5", 1, "sep_conv_3x3"),
-        (0, "avg_pool_3x3", 1, "identity"),
-        (1, "avg_pool_3x3", 1, "avg_pool_3x3"),
-        (0, "sep_conv_3x3", 0, "identity"),
-    ],
-    keep=[1],
-)
-NASNET_A_REDUCTION = cell_point(
-    "reduction",
-    [
-        (0, "sep_conv_5x5", 1, "sep_conv_7x7"),
-        (0, "max_pool_3x3", 1, "sep_conv_7x7"),
-        (0, "avg_pool_3x3", 1, "sep_conv_5x5"),
-        (3, "identity", 2, "avg_pool_3x3"),
-        (2, "sep_conv_3x3", 0, "max_pool_3x3"),
-    ],
-    keep=[3],
-)
-NASNET_A = {**NASNET_A_NORMAL, **NASNET_A_REDUCTION}
-STRIDED = {**NASNET_A_NORMAL, "downsample": "normal"}
-
-
-# The drawn cells of NASNet-B and -C are in no public code. These were found by search: they meet
-# every printed figure, and nothing more is known of them.
-NASNET_B_NORMAL = cell_point(
-    "normal",
-    [
-        (2, "identity", 1, "identity"),
-        (1, "identity", 0, "sep_conv_3x3"),
-        (3, "sep_conv_3x3", 4, "sep_conv_5x5"),
-        (2, "sep_conv_3x3", 2, "sep_conv_3x3"),
-    ],
-    combine="concat",
-)
-NASNET_B_REDUCTION = cell_point(
-    "reduction",
-    [
-        (2, "avg_pool_3x3", 2, "sep_conv_3x3"),
-        (0, "max_pool_3x3", 0, "sep_conv_3x3"),
-        (2, "max_pool_3x3", 4, "avg_pool_3x3"),
-        (5, "max_pool_3x3", 2, "sep_conv_3x3"),
-    ],
-    combine="concat",
-)
-NASNET_C = {
-    **cell_point(
-        "normal",
-        [
-            (1, "avg_pool_3x3", 1, "sep_conv_3x3"),
-            (1, "sep_conv_3x3", 1, "sep_conv_3x3"),
-            (0, "sep_conv_3x3", 1, "identity"),
-            (0, "identity", 0, "sep_conv_3x3"),
-        ],
-    ),
-    **cell_point(
-        "reduction",
-        [
-            (1, "sep_conv_5x5", 0, "sep_conv_5x5"),
-            (0, "identity", 0, "sep_conv_7x7"),
-            (3, "sep_conv_7x7", 0, "sep_conv_7x7"),
-            (3, "sep_conv_7x7", 2, "sep_conv_5x5"),
-        ],
-    ),
-}
+ZOPH, LIU, REAL = "Zoph et al. (2018)", "Liu et al. (2018)", "Real et al. (2019) and released code"
+AMOEBANET = {"operations": "amoebanet"}
+FOUR_INPUTS = {"blocks": 4, "inputs": 4}
 
 
 def _network(
@@ -547,130 +472,16 @@ def _network(
     size: int = 32,
     note: str = "",
     reconstructed: bool = False,
-    blocks: int = 5,
-    inputs: int = 2,
+    settings: Mapping[str, object] | None = None,
     **more: object,
 ) -> ir.Model:
-    settings: dict[str, object] = {}
+    """Return N = ``repeats`` and F = ``filters`` of a cell; a size above 32 means ImageNet's skeleton."""
+    settings = dict(settings or {})
     if size > 32:
-        settings = {"skeleton": "imagenet", "classes": 1000, "size": 224}
+        settings |= {"skeleton": "imagenet", "classes": 1000, "size": 224}
         more["resolution"] = size
-    if blocks == 4:
-        settings |= {"blocks": blocks, "inputs": inputs}
     point = {**cells, "repeats": repeats, "filters": filters, **more}
-    source = f"Zoph et al. (2018), {source}"
     return ir.Model(point, settings, source, reconstructed, note)
-
-
-# PNASNet has one kind of cell, strided where the resolution halves (Liu et al., 2018, figure 1).
-PNASNET_5 = {
-    **cell_point(
-        "normal",
-        [
-            (1, "sep_conv_5x5", 1, "max_pool_3x3"),
-            (0, "sep_conv_7x7", 0, "max_pool_3x3"),
-            (0, "sep_conv_5x5", 0, "sep_conv_3x3"),
-            (4, "sep_conv_3x3", 0, "max_pool_3x3"),
-            (1, "sep_conv_3x3", 0, "identity"),
-        ],
-        keep=[4],
-    ),
-    "downsample": "normal",
-}
-
-# AmoebaNet (Real et al., 2019, figure 5 and the released code's specifications).
-AMOEBANET_A = {
-    **cell_point(
-        "normal",
-        [
-            (0, "avg_pool_3x3", 0, "max_pool_3x3"),
-            (1, "sep_conv_3x3", 1, "identity"),
-            (0, "identity", 1, "avg_pool_3x3"),
-            (0, "sep_conv_3x3", 2, "sep_conv_5x5"),
-            (5, "avg_pool_3x3", 0, "sep_conv_3x3"),
-        ],
-        keep=[1],
-    ),
-    **cell_point(
-        "reduction",
-        [
-            (1, "sep_conv_3x3", 0, "avg_pool_3x3"),
-            (0, "max_pool_3x3", 2, "sep_conv_7x7"),
-            (1, "max_pool_3x3", 0, "max_pool_3x3"),
-            (4, "sep_conv_3x3", 0, "conv_1x7_7x1"),
-            (1, "avg_pool_3x3", 0, "sep_conv_7x7"),
-        ],
-        keep=[2, 4],
-    ),
-}
-AMOEBANET_B = {
-    **cell_point(
-        "normal",
-        [
-            (1, "conv_1x1", 1, "max_pool_3x3"),
-            (1, "identity", 0, "sep_conv_3x3"),
-            (1, "conv_1x1", 0, "sep_conv_3x3"),
-            (2, "conv_1x1", 2, "identity"),
-            (1, "avg_pool_3x3", 5, "conv_1x1"),
-        ],
-        keep=[0],
-    ),
-    **cell_point(
-        "reduction",
-        [
-            (0, "max_pool_2x2", 0, "max_pool_3x3"),
-            (2, "identity", 1, "conv_3x3"),
-            (2, "dil_sep_conv_5x5", 2, "max_pool_3x3"),
-            (3, "identity", 1, "sep_conv_3x3"),
-            (4, "avg_pool_3x3", 3, "conv_1x1"),
-        ],
-    ),
-}
-AMOEBANET_C = {
-    **cell_point(
-        "normal",
-        [
-            (0, "avg_pool_3x3", 0, "sep_conv_3x3"),
-            (0, "identity", 0, "sep_conv_3x3"),
-            (2, "avg_pool_3x3", 1, "sep_conv_3x3"),
-            (0, "identity", 1, "sep_conv_3x3"),
-            (3, "avg_pool_3x3", 0, "sep_conv_3x3"),
-        ],
-        keep=[1, 2],
-    ),
-    **cell_point(
-        "reduction",
-        [
-            (0, "max_pool_3x3", 0, "max_pool_3x3"),
-            (2, "sep_conv_7x7", 0, "sep_conv_3x3"),
-            (0, "sep_conv_7x7", 1, "max_pool_3x3"),
-            (4, "sep_conv_5x5", 4, "sep_conv_5x5"),
-            (1, "max_pool_3x3", 1, "sep_conv_3x3"),
-        ],
-        keep=[0, 2, 4],
-    ),
-}
-LIU, REAL = "Liu et al. (2018)", "Real et al. (2019) and released code"
-
-
-def _relative(
-    cells: Mapping[str, object],
-    repeats: int,
-    filters: int,
-    source: str,
-    size: int = 32,
-    note: str = "",
-    **more: object,
-) -> ir.Model:
-    """Return a network of the papers that took over NASNet's space."""
-    settings: dict[str, object] = {}
-    if size > 32:
-        settings = {"skeleton": "imagenet", "classes": 1000, "size": 224}
-        more["resolution"] = size
-    if "downsample" not in cells:
-        settings["operations"] = "amoebanet"
-    point = {**cells, "repeats": repeats, "filters": filters, **more}
-    return ir.Model(point, settings, source, note=note)
 
 
 SKELETON_NOTE = (
@@ -682,55 +493,65 @@ SKELETON_NOTE = (
 CELL_NOTE = "the drawn cell is in no public code: this one was found by search and meets the printed figures"
 
 MODELS = {
-    "nasnet_a_6_768_cifar": _network(NASNET_A, 6, 32, "table 1"),
+    "nasnet_a_6_768_cifar": _network(NASNET_A, 6, 32, f"{ZOPH}, table 1"),
     "nasnet_a_7_2304_cifar": _network(
         {**NASNET_A, "reduction/keep3": "unused"},
         6,
         96,
-        "table 1",
+        f"{ZOPH}, table 1",
         stem_multiplier=1,
         reconstructed=True,
         note="printed 27.6M; the text knows no N = 7 on CIFAR. Seven normal cells a stage give 32.6M; "
         "six and the reduction cell, which concatenates unused states only, give the printed figure",
     ),
-    "nasnet_a_4_1056_mobile": _network(NASNET_A, 4, 44, "table 3", 224),
+    "nasnet_a_4_1056_mobile": _network(NASNET_A, 4, 44, f"{ZOPH}, table 3", 224),
     "nasnet_b_4_1152_cifar": _network(
         {**NASNET_B_NORMAL, **NASNET_B_REDUCTION},
         4,
         36,
-        "table 1",
+        f"{ZOPH}, table 1",
         note=CELL_NOTE,
         reconstructed=True,
-        blocks=4,
-        inputs=4,
+        settings=FOUR_INPUTS,
     ),
     "nasnet_b_4_1536_mobile": _network(
         {**NASNET_B_NORMAL, "downsample": "normal"},
         4,
         48,
-        "table 3",
+        f"{ZOPH}, table 3",
         224,
         CELL_NOTE,
         reconstructed=True,
-        blocks=4,
-        inputs=4,
+        settings=FOUR_INPUTS,
     ),
     "nasnet_c_4_640_cifar": _network(
-        NASNET_C, 4, 40, "table 1", note=CELL_NOTE, reconstructed=True, blocks=4
+        NASNET_C,
+        4,
+        40,
+        f"{ZOPH}, table 1",
+        note=CELL_NOTE,
+        reconstructed=True,
+        settings={"blocks": 4},
     ),
-    "nasnet_a_5_1538": _network(STRIDED, 5, 64, "table 2", 299, SKELETON_NOTE, reconstructed=True),
-    "nasnet_a_7_1920": _network(STRIDED, 7, 80, "table 2", 299, SKELETON_NOTE, reconstructed=True),
+    "nasnet_a_5_1538": _network(
+        STRIDED, 5, 64, f"{ZOPH}, table 2", 299, SKELETON_NOTE, reconstructed=True
+    ),
+    "nasnet_a_7_1920": _network(
+        STRIDED, 7, 80, f"{ZOPH}, table 2", 299, SKELETON_NOTE, reconstructed=True
+    ),
     "nasnet_a_6_4032": _network(
-        NASNET_A, 6, 168, "table 2", 331, stem_filters=96, skip_reduction_input=True
+        NASNET_A, 6, 168, f"{ZOPH}, table 2", 331, stem_filters=96, skip_reduction_input=True
     ),
-    "pnasnet5_cifar": _relative(PNASNET_5, 3, 48, f"{LIU}, table 3"),
-    "pnasnet5_mobile": _relative(
+    "pnasnet5_cifar": _network(PNASNET_5, 3, 48, f"{LIU}, table 3"),
+    "pnasnet5_mobile": _network(
         PNASNET_5, 3, 54, f"{LIU}, table 4", 224, note="printed 588M; 587.3M is what the cell has"
     ),
-    "pnasnet5_large": _relative(PNASNET_5, 4, 216, f"{LIU}, table 5", 331, stem_filters=96),
-    "amoebanet_a": _relative(AMOEBANET_A, 6, 190, f"{REAL}, table 2", 331),
-    "amoebanet_b_gpipe": _relative(
-        AMOEBANET_B, 6, 512, f"Huang et al. (2019), section 5; {REAL}", 480
+    "pnasnet5_large": _network(PNASNET_5, 4, 216, f"{LIU}, table 5", 331, stem_filters=96),
+    "amoebanet_a": _network(AMOEBANET_A, 6, 190, f"{REAL}, table 2", 331, settings=AMOEBANET),
+    "amoebanet_b_gpipe": _network(
+        AMOEBANET_B, 6, 512, f"Huang et al. (2019), section 5; {REAL}", 480, settings=AMOEBANET
     ),
-    "amoebanet_c": _relative(AMOEBANET_C, 6, 228, f"Cubuk et al. (2019), table 3; {REAL}", 331),
+    "amoebanet_c": _network(
+        AMOEBANET_C, 6, 228, f"Cubuk et al. (2019), table 3; {REAL}", 331, settings=AMOEBANET
+    ),
 }
