@@ -431,7 +431,7 @@ def _settings(
     return found
 
 
-def _keys_function(index: Operand, keys: Sequence[Scalar]) -> Callable[[Scalar], Expression | None]:
+def _branch_gate(index: Operand) -> Callable[[Scalar], Expression | None]:
     """Return what gates the branch of a key: nothing where the condition depends on a type."""
     typed = any(isinstance(leaf, Dimension) for leaf in leaves(index))
     return lambda key: None if typed else Apply("eq", index, key)
@@ -455,7 +455,7 @@ def switch(
     if not isinstance(index, Expression):
         chosen: Callable[..., Any] = table[index]
         return chosen
-    gate_of = _keys_function(index, tuple(table))
+    gate_of = _branch_gate(index)
     prefix = index.name.rpartition("/")[2] if isinstance(index, Decision) else "when"
 
     def call(*values: Value, name: str | None = None) -> Any:
