@@ -48,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vit": {"size": 64, "classes": 5, "heads": (2, 3), "depths": (1, 3)},
     "vig": {"size": 64, "classes": 5, "widths": (32, 64), "depths": (1, 3), "neighbours": (2, 3)},
     "timesformer": {"frames": 2, "size": 64, "classes": 5, "heads": (1, 2), "depths": (1, 2)},
+    "gpt": {"vocabulary": 50, "context": 6, "heads": (1, 2), "depths": (1, 2)},
     "transformer": {"vocabulary": 50, "source": 6, "target": 5, "widths": (32, 64), "depths": (1, 2)},
 }  # fmt: skip
 """Settings that make a space's networks small; others are asked for small images if they take some."""
