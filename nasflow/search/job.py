@@ -99,9 +99,15 @@ def construct(spec: Any) -> Any:
     return spec
 
 
-def takes_point(evaluate: Evaluate) -> bool:
-    """Tell whether an evaluator judges by the point too, as tables do: it then has a ``point`` keyword."""
-    return "point" in inspect.signature(evaluate).parameters
+def by_point(evaluate: Evaluate) -> Evaluate:
+    """Return an evaluator that takes the keyword ``point``; those that judge by it, as tables do, have it already."""
+    if "point" in inspect.signature(evaluate).parameters:
+        return evaluate
+
+    def without(graph: Graph, *, point: Point, **rest: Any) -> Mapping[str, float]:
+        return evaluate(graph, **rest)
+
+    return without
 
 
 def perform(
@@ -115,12 +121,11 @@ def perform(
     memory: float | None = None,
     overdue: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Evaluate one graph; whatever goes wrong becomes an outcome."""
+    """Evaluate one graph with an evaluator that takes the point; whatever goes wrong becomes an outcome."""
     begin = time.perf_counter()
     try:
         with _within(time_limit, overdue), _below(memory):
-            extra = {"point": point} if takes_point(evaluate) else {}
-            measures = plain(evaluate(graph, seed=seed, report=report, **extra))
+            measures = plain(evaluate(graph, point=point, seed=seed, report=report))
         return Outcome(measures, seconds=time.perf_counter() - begin)
     except TimeLimit:
         error, fatal = f"time limit of {time_limit:g} s", False
@@ -223,7 +228,7 @@ def _evaluator(work: str) -> Evaluate:
     sys.path.extend(p for p in order.paths if p not in sys.path and Path(p).exists())
     if order.space:
         find("space", order.space)
-    evaluate: Evaluate = construct(order.evaluator)
+    evaluate = by_point(construct(order.evaluator))
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(order.threads)

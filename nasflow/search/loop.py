@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from nasflow.ir import Graph, Point, Space
 
 SNAPSHOT = "strategy.json"
+REMEMBERED = 100_000  # points whose networks need not be bound again to be recognised
 TWINS = 100  # duplicates of proposals in flight that may wait before the loop waits itself
 SHARE = 20  # a snapshot is taken when this many times its cost has passed
+_encode = json.JSONEncoder(sort_keys=True).encode
 
 
 class Loop:
@@ -54,6 +56,7 @@ class Loop:
         self.open: dict[int, Point] = {}
         self.reissue: deque[int] = deque()
         self._twins: dict[int, list[Point]] = {}
+        self._points: dict[bytes, str] = {}  # fingerprints by digests of points
         self._idle = 0  # proposals in a row that brought nothing new
         self._dry = False  # the strategy had nothing to propose and has learned nothing since
         self._before = 0.0
@@ -87,8 +90,12 @@ class Loop:
             job = self._consider(self.proposals, point)
             if job is not None:
                 return job
-        self.ledger.flush()
+        self.settle()
         return None
+
+    def settle(self) -> None:
+        """Put everything recorded on the disk; an executor calls this before it waits."""
+        self.ledger.flush()
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """Record the outcome of a candidate and tell the strategy.
@@ -184,8 +191,12 @@ class Loop:
 
     def _consider(self, n: int, point: Point) -> Job | None:
         """Record a new proposal; return what there is to evaluate for it, if anything."""
-        graph, fingerprint, refusal, costs = self._bind(point)
-        known = self.ledger.known.get(fingerprint)
+        digest = hashlib.blake2b(canonical(point).encode(), digest_size=16).digest()
+        known = self.ledger.known.get(self._points.get(digest, ""))
+        if known is None:
+            graph, fingerprint, refusal, costs = self._bind(point)
+            known = self.ledger.known.get(fingerprint)
+            self._remember(digest, fingerprint)
         if known is not None:
             self._write({"t": "dup", "n": n, "point": point, "of": known}, point)
             return None
@@ -197,6 +208,11 @@ class Loop:
         self._write({"t": "ask", "n": n, "point": point, "fp": fingerprint}, point)
         self.observer(Asked(n, point))
         return self._job(n, point, graph)
+
+    def _remember(self, digest: bytes, fingerprint: str) -> None:
+        if len(self._points) == REMEMBERED:
+            del self._points[next(iter(self._points))]
+        self._points[digest] = fingerprint
 
     def _bind(self, point: Point) -> tuple[Graph | None, str, str | None, dict[str, float]]:
         """Return the graph, its fingerprint, why it is refused (None where it is not), and its costs."""
@@ -299,4 +315,4 @@ def read_result(record: Record) -> Result:
 
 def canonical(point: Mapping[str, Any] | None) -> str:
     """Return a text that is equal for equal points, whichever way they were stored."""
-    return json.dumps(point, sort_keys=True)
+    return _encode(point)

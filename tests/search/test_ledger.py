@@ -186,13 +186,29 @@ def test_a_disk_error_while_flushing_is_one_line(
         ledger.flush()
 
 
-def test_each_result_is_flushed_before_append_returns_on_a_fast_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("flush", "between", "flushed"), [(0.001, 0.02, 50), (0.001, 0.001, 6)])
+def test_flushing_takes_a_tenth_of_the_time_and_never_waits_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush: float, between: float, flushed: int
 ) -> None:
-    calls: list[int] = []
-    monkeypatch.setattr(ledgers.os, "fdatasync", calls.append)
-    ledger = filled(tmp_path, trials=50)
-    assert len(calls) >= 50
+    now, calls = [0.0], []
+
+    def slow(fd: int) -> None:
+        calls.append(fd)
+        now[0] += flush
+
+    monkeypatch.setattr(ledgers.os, "fdatasync", slow)
+    monkeypatch.setattr(ledgers.time, "perf_counter", lambda: now[0])
+    ledger = Ledger.create(tmp_path, {"plan": {}})
+    ledger._flush_cost = flush
+    calls.clear()
+    for n in range(50):
+        now[0] += between
+        ledger.append(ask(n))
+        ledger.append(result(n))
+    assert flushed - 1 <= len(calls) <= flushed
+    ledger.flush()
+    ledger.flush()
+    assert len(calls) <= flushed + 1
     ledger.close()
 
 

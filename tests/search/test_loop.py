@@ -54,6 +54,14 @@ def test_a_strategy_that_repeats_itself_ends_the_search(setup: dict[str, Any]) -
     assert run.reason and "the last 50 proposals" in run.reason and len(run.entries) == 1
 
 
+def test_a_point_proposed_again_is_not_bound_again(setup: dict[str, Any]) -> None:
+    space = fakes.space(options=2)
+    setup["budget"] = {"trials": 6, "patience": 200}
+    run = search(**{**setup, "space": space, "strategy": fakes.Sampler(space, 3)})  # type: ignore[arg-type]
+    assert len(run.entries) == 5 and run.duplicates >= 200  # 5 networks of 16 points
+    assert space.binds <= 16
+
+
 def test_limits_are_checked_before_anything_is_evaluated(
     setup: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ class Pool:
             self._fill(loop)
             if not self.pending:
                 return
+            loop.settle()
             ready, _ = ray.wait(list(self.pending), num_returns=1)
             self._collect(ready[0], loop)
 

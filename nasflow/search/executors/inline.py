@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from nasflow.search.job import Evaluate, Work, construct, perform
+from nasflow.search.job import Evaluate, Work, by_point, construct, perform
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place, Run
@@ -16,7 +16,7 @@ def bring_up(place: Place, work: Work | None, evaluate: Evaluate | None) -> Run:
     """Return a function that runs a loop to its end here."""
 
     def run(loop: Loop) -> None:
-        call: Evaluate = evaluate or construct(work.evaluator if work else None)
+        call = by_point(evaluate or construct(work.evaluator if work else None))
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(max(1, int(place.cpus)))

@@ -94,6 +94,7 @@ class Feed(Searcher):
                 self.jobs[trial_id] = job
                 config = {"n": job.n, "job": Parcel(parcel(job)), "work": Parcel(self.work)}
                 return config | {"metric": (self.place.scheduler or {}).get("metric")}
+        self._guarded(self.loop.settle)
         return None if self.jobs or self.again else Searcher.FINISHED
 
     def on_trial_complete(
