@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 import time
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -16,6 +18,8 @@ from nasflow.evaluate.average import Average
 from nasflow.evaluate.recipe import Recipe
 
 VALIDATION_BATCH = 512
+Target = Callable[[torch.Tensor], torch.Tensor]
+"""The loss of logits (B, classes) against a batch's labels."""
 
 
 class Training:
@@ -37,7 +41,7 @@ class Training:
         self.average = Average(self.module, recipe.average) if recipe.average else None
         self.batch = min(recipe.batch, len(data.train))
         self.steps = len(data.train) // self.batch  # the rest sits out, another one each epoch
-        self.epoch = 0
+        self.epoch = self.step = 0
         bfloat = recipe.precision == "bfloat16"
         if recipe.precision == "auto":
             bfloat = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -65,11 +69,12 @@ class Training:
                 raise CandidateError(
                     f"time limit of {self.recipe.time_limit:g} s reached in epoch {self.epoch + 1}"
                 )
+            self.step = self.epoch * self.steps + step
             self._set_pace(self.epoch + step / self.steps)
             chosen = self.data.train.take(indices[step * self.batch : (step + 1) * self.batch])
             total += self._step(chosen, tensors, numbers)
             if self.average:
-                self.average.update(self.module, self.epoch * self.steps + step)
+                self.average.update(self.module, self.step)
             # Reading a loss waits for a GPU, so there it is read once an epoch only.
             if (self.device.type == "cpu" or step == self.steps - 1) and not total.isfinite():
                 raise CandidateError(f"the loss is NaN or infinite in epoch {self.epoch + 1}")
@@ -100,29 +105,44 @@ class Training:
     def _step(
         self, chosen: Split, tensors: torch.Generator, numbers: random.Random
     ) -> torch.Tensor:
+        images, target = self._batch(chosen, tensors, numbers)
+        with self.autocast:
+            loss = self._total(self.run(images), target)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self._descend()
+        return loss.detach()
+
+    def _batch(
+        self, chosen: Split, tensors: torch.Generator, numbers: random.Random
+    ) -> tuple[torch.Tensor, Target]:
+        """Return augmented images and the loss of logits against their labels."""
         augment = self.data.augment
         images = augment.erase(self.data.normalise(augment.move(chosen.images, tensors)), tensors)
         images, second, weight = augment.mix(images, chosen.labels, numbers)
         if self.recipe.channels_last:
             images = images.to(memory_format=torch.channels_last)
-        with self.autocast:
-            outputs = self.run(images)
-            logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-            self._check(logits, len(images))
-            loss = self._loss(logits, chosen.labels, second, weight)
-            for more in auxiliary:
-                loss = loss + self.recipe.auxiliary * self._loss(
-                    more, chosen.labels, second, weight
-                )
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        target = functools.partial(self._loss, first=chosen.labels, second=second, weight=weight)
+        return images, target
+
+    def _total(
+        self, outputs: torch.Tensor | tuple[torch.Tensor, ...], target: Target
+    ) -> torch.Tensor:
+        """Return the loss of a network's outputs: its logits, and those of side classifiers."""
+        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        self._check(logits)
+        loss = target(logits)
+        for more in auxiliary:
+            loss = loss + self.recipe.auxiliary * target(more)
+        return loss
+
+    def _descend(self) -> None:
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)
         self.optimizer.step()
-        return loss.detach()
 
-    def _check(self, logits: torch.Tensor, count: int) -> None:
-        if tuple(logits.shape) != (count, self.data.classes):
+    def _check(self, logits: torch.Tensor) -> None:
+        if tuple(logits.shape[1:]) != (self.data.classes,):
             raise ConfigError(
                 f"data {self.data.name!r} has {self.data.classes} classes, the network gives an "
                 f"output of shape {tuple(logits.shape[1:])}; set the space's classes to match"
