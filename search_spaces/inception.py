@@ -15,7 +15,9 @@ from nasflow import ir
 from nasflow.ir.blocks import classifier, conv_bn_act, squeeze_excite
 
 NORM = ir.BatchNorm(eps=1e-3)
+INIT = "kaiming_normal_fan_in"  # as the released code starts all convolutions
 Kernel = int | tuple[int, int]
+Module = Callable[[ir.Value], ir.Value]
 
 
 def conv(
@@ -28,7 +30,7 @@ def conv(
 ) -> ir.Value:
     """Convolve, normalise, ReLU; strided convolutions see no borders."""
     more.setdefault("padding", 0 if stride > 1 else "half")
-    return conv_bn_act(x, out, kernel, stride, name=name, norm=NORM, **more)
+    return conv_bn_act(x, out, kernel, stride, name=name, norm=NORM, init=INIT, **more)
 
 
 Layer = tuple[ir.Operand, Kernel] | tuple[ir.Operand, Kernel, int]
@@ -212,11 +214,15 @@ def inception_first(x: ir.Value) -> ir.Value:
 
 @ir.block
 def residual_module(
-    x: ir.Value, branches: tuple[tuple[Layer, ...], ...], scale: float, relu: bool = True
+    x: ir.Value,
+    branches: tuple[tuple[Layer, ...], ...],
+    scale: float,
+    gated: Module,
+    relu: bool = True,
 ) -> ir.Value:
-    """Join branches, fit them by a 1x1 convolution, scale them down and add."""
+    """Join branches, fit them by a 1x1 convolution, gate them, scale them down and add."""
     parts = [branch(x, *layers, name=f"branch{i}") for i, layers in enumerate(branches)]
-    y = ir.Conv2d(x.dim("C"))(ir.Concat()(*parts), name="fit")
+    y = gated(ir.Conv2d(x.dim("C"), init=INIT)(ir.Concat()(*parts), name="fit"))
     y = ir.Add()(ir.Scale(scale)(y), x)
     return ir.Activation("relu")(y) if relu else y
 
@@ -253,14 +259,12 @@ def reduction_b_r(x: ir.Value) -> ir.Value:
 
 # -- the networks -----------------------------------------------------------------------------------
 
-Module = Callable[[ir.Value], ir.Value]
-
 
 class Stages:
     """The decisions shared by all modules, and how modules follow each other."""
 
     def __init__(self) -> None:
-        # Hu et al. (2018), section 3: gates of channels after each module.
+        # Hu et al. (2018), section 3: gates of channels after each module, or in its residual branch.
         self.attention = ir.choice("attention", "none", "se")
 
     def gated(self, x: ir.Value) -> ir.Value:
@@ -277,6 +281,18 @@ class Stages:
         with ir.scope(name):
             depth = ir.integer("depth", 1, most)
             return ir.repeat(lambda x: self.gated(module(x)), depth)(x)
+
+    def residual(
+        self,
+        x: ir.Value,
+        branches: tuple[tuple[Layer, ...], ...],
+        scale: float,
+        name: str,
+        most: int,
+    ) -> ir.Value:
+        with ir.scope(name):
+            depth = ir.integer("depth", 1, most)
+            return ir.repeat(lambda x: residual_module(x, branches, scale, self.gated), depth)(x)
 
 
 def v3(x: ir.Value, stages: Stages) -> ir.Value:
@@ -304,12 +320,12 @@ def v4(x: ir.Value, stages: Stages) -> ir.Value:
 def resnet_v2(x: ir.Value, stages: Stages) -> ir.Value:
     """Figure 15 of the 2017 paper, with the released code's scales."""
     x = inception_first(stem3(x), name="first")
-    x = stages.repeat(x, lambda x: residual_module(x, A_R, 0.17), "a", 20)
+    x = stages.residual(x, A_R, 0.17, "a", 20)
     x = stages.apply(x, reduction_a_r, "reduction_a")
-    x = stages.repeat(x, lambda x: residual_module(x, B_R, 0.1), "b", 40)
+    x = stages.residual(x, B_R, 0.1, "b", 40)
     x = stages.apply(x, reduction_b_r, "reduction_b")
-    x = stages.repeat(x, lambda x: residual_module(x, C_R, 0.2), "c", 20)
-    x = residual_module(x, C_R, 1.0, relu=False, name="last")
+    x = stages.residual(x, C_R, 0.2, "c", 20)
+    x = residual_module(x, C_R, 1.0, stages.gated, relu=False, name="last")
     return conv(x, 1536, name="head")
 
 
@@ -337,10 +353,18 @@ def space(
     return ir.Space(classifier(x, classes, dropout), name="inception")
 
 
-def _model(version: str, a: int, b: int, c: int, source: str, note: str = "") -> ir.Model:
-    point = {"attention": "none", "a/depth": a, "b/depth": b, "c/depth": c}
-    return ir.Model(point, {"version": version}, source, note=note)
+def _model(
+    version: str, a: int, b: int, c: int, source: str, note: str = "", attention: str = "none"
+) -> ir.Model:
+    point = {"attention": attention, "a/depth": a, "b/depth": b, "c/depth": c}
+    # SENet's own Inception-ResNet-v2 is not public: the gates' places are assumed.
+    return ir.Model(point, {"version": version}, source, attention == "se", note)
 
+
+SENETS = (
+    "13.2B at 299 pixels is the released network; SENet's table prints 11.75B and 11.76B for a "
+    "reimplementation that is not public: the step between them, 0.01B, is ours too"
+)
 
 MODELS = {
     "inception_v3": _model("v3", 2, 2, 2, "Szegedy et al. (2016), table 1 and released code"),
@@ -351,6 +375,9 @@ MODELS = {
         note="tables print 48M and 13B; the network of the paper's figures has 42.7M and 12.25B",
     ),
     "inception_resnet_v2": _model(
-        "resnet_v2", 10, 20, 9, "Szegedy et al. (2017), figure 15 and released code"
+        "resnet_v2", 10, 20, 9, "Szegedy et al. (2017), figure 15 and released code", SENETS
+    ),
+    "se_inception_resnet_v2": _model(
+        "resnet_v2", 10, 20, 9, "Hu et al. (2018), table 2", SENETS, "se"
     ),
 }

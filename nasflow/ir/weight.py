@@ -28,11 +28,13 @@ LAWS: Final = (
     "fan_in_uniform",
     "fan_out_uniform",
     "lecun_normal",
+    "lecun_uniform",
     "values",
 )
 """Initialisation laws. constant, normal, trunc_normal and uniform take one number: the value, the
-standard deviation, the bound. kaiming_* have gain sqrt(2); ``torch`` is PyTorch's own default for
-convolution and linear; fan_*_uniform have bound 1/sqrt(fan). ``values`` lists every entry."""
+standard deviation, the bound. kaiming_* have gain sqrt(2), lecun_* variance 1/fan in (Caffe calls the
+uniform one xavier); ``torch`` is PyTorch's own default for convolution and linear; fan_*_uniform have
+bound 1/sqrt(fan). ``values`` lists every entry."""
 
 
 @dataclass(frozen=True, slots=True)

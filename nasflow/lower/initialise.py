@@ -113,6 +113,7 @@ LAWS: Final[dict[str, Law]] = {
     "fan_in_uniform": _uniform(lambda i, o: 1.0 / math.sqrt(i)),
     "fan_out_uniform": _uniform(lambda i, o: 1.0 / math.sqrt(o)),
     "lecun_normal": _lecun_normal,
+    "lecun_uniform": _uniform(lambda i, o: math.sqrt(3.0 / i)),
     "values": _values,
 }
 """Each law of nasflow.ir.weight: (tensor, (fan in, fan out), numbers, generator) -> filled."""

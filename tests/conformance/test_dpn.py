@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 
 import nasflow
 from search_spaces import dpn
-from tests.conformance.reference import assert_counts, assert_equal_outputs
+from tests.conformance.reference import (
+    assert_counts,
+    assert_equal_outputs,
+    counted_macs,
+    parameters,
+)
 
 # Parameters and multiply-adds of timm's modules; the paper's millions of parameters and billions
 # of multiply-adds beside them.
@@ -22,7 +28,12 @@ COUNTS = {
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts(name: str) -> None:
     params, macs, printed_params, printed_macs = COUNTS[name]
-    assert_counts(nasflow.model(name), params, macs)
+    graph = nasflow.model(name)
+    assert_counts(graph, params, macs)
+    with torch.device("meta"):
+        reference = timm.create_model(name)
+    image = torch.empty(1, *graph.inputs[0].shape, device="meta")
+    assert (parameters(reference), counted_macs(reference, image)) == (params, macs)
     if printed_params:
         assert round(params / 1e6, 1) == printed_params
         assert round(macs / 1e9, 1) == printed_macs

@@ -65,6 +65,7 @@ def test_normal_laws(law: str, values: tuple[float, ...], deviation: float) -> N
         ("uniform", (0.3,), 0.3),
         ("kaiming_uniform_fan_in", (), math.sqrt(6 / FAN_IN)),
         ("torch", (), 1 / math.sqrt(FAN_IN)),
+        ("lecun_uniform", (), math.sqrt(3 / FAN_IN)),
         ("xavier_uniform", (), math.sqrt(6 / (FAN_IN + FAN_OUT))),
         ("fan_in_uniform", (), 1 / math.sqrt(FAN_IN)),
         ("fan_out_uniform", (), 1 / math.sqrt(FAN_OUT)),

@@ -27,7 +27,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
         ((0.1, True, 0.1), (HEADS, HEADS, HEADS)),
         ((), (WINDOWS, WINDOWS, WINDOWS, ir.Type(("H", "L", "S"), (2, 6, 6), batched=False))),
     ],
-    "Auxiliary": [((), (ir.Type(("D",), (3,)), ir.Type(("D",), (3,))))],
+    "Auxiliary": [((), (ir.Type(("D",), (3,)),) * count) for count in (2, 3)],
     "AvgPool": [((3,), (MAP,)), ((2, 2, 0, True, True), (MAP,)), ((3, 2), (VIDEO,))],
     "BatchNorm": [((), (MAP,)), ((1e-3, 0.01, False), (VIDEO,)), ((), (ir.Type(("C",), (4,)),))],
     "Concat": [((), (MAP, MAP)), (("L",), (TOKENS.resize(L=1), TOKENS))],

@@ -72,18 +72,20 @@ class DropPath(nn.Module):
 
 @operation
 class Auxiliary(Operation):
-    """Give the first value, and in training both: a network's logits and those of a side classifier.
+    """Give the first value, and in training all: a network's logits and those of side classifiers.
 
     Szegedy et al. (2015). Must be the network's last operation.
     """
 
-    arity: ClassVar[tuple[int, int]] = (2, 2)
+    arity: ClassVar[tuple[int, int]] = (2, 3)
 
     def infer(self, *types: Type) -> Type:
-        first, second = types
-        if first.shape != second.shape:
-            raise TypeRuleError(f"Auxiliary: expected equal types, got {first!r} and {second!r}")
+        first, *others = types
+        for other in others:
+            if first.shape != other.shape:
+                raise TypeRuleError(f"Auxiliary: expected equal types, got {first!r} and {other!r}")
         return first
 
     def source(self, *types: Type) -> Source:
-        return Source("({0}, {1}) if self.training else {0}")
+        every = ", ".join(f"{{{i}}}" for i in range(len(types)))
+        return Source(f"({every}) if self.training else {{0}}")
