@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mobilenet_v1": {"classes": 5, "widths": (0.25, 0.5), "sizes": (32, 64)},
     "mobilenet_v2": {"classes": 5, "widths": (0.35, 0.5), "sizes": (32, 64), "deepest": 2},
     "mobilenet_v3": {"classes": 5, "widths": (0.35, 0.5), "sizes": (32, 64), "deepest": 2},
+    "mnasnet": {"classes": 5, "widths": (0.25, 0.5), "sizes": (32, 64)},
     "densenet": {"size": 64, "classes": 5, "deepest": (2, 2, 3, 2), "growths": (4, 8)},
     "convnext": {"size": 64, "classes": 5, "widths": (16, 32), "deepest": (1, 2, 2, 1)},
     "regnet": {"size": 64, "classes": 5, "deepest": 3, "widest": 128},
