@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasflow.discovery import build, find
-from nasflow.errors import CandidateError, ConfigError, NasflowError
+from nasflow.errors import CandidateError, ConfigError, NasflowError, RunError
 
 if TYPE_CHECKING:
-    from nasflow.ir import Graph, Point
+    from nasflow.ir import Graph, Point, Space
 
 Report = Callable[[dict[str, float]], None]
 Evaluate = Callable[..., Mapping[str, float]]
@@ -57,13 +57,14 @@ class Outcome:
 class Work:
     """Tell a worker process, in JSON only, how to evaluate: nothing of it is pickled code.
 
-    `evaluator` is an import path with settings (``{"_target_": "package.module.Name", ...}``); the file of `space` is
-    imported before any graph is read, so that a user's own operations are known; `paths` are put on the import path
-    where they exist. Limits: `time_limit` in seconds and `memory` in bytes, for each candidate; `threads` are torch's.
+    `evaluator` is an import path with settings (``{"_target_": "package.module.Name", ...}``). With `space`, also
+    configuration, a worker binds the points it is sent; without, whole graphs travel. `paths` are put on the import
+    path where they exist. Limits: `time_limit` in seconds and `memory` in bytes, for each candidate; `threads` are
+    torch's.
     """
 
     evaluator: Mapping[str, Any]
-    space: str | None = None
+    space: Mapping[str, Any] | None = None
     paths: Sequence[str] = ()
     time_limit: float | None = None
     memory: float | None = None
@@ -73,6 +74,12 @@ class Work:
     def to_json(self) -> str:
         """Return this as text that `run_remote` reads."""
         return json.dumps(asdict(self))
+
+    def parcel(self, job: Job) -> str:
+        """Return a job as the JSON that travels to a worker; a point and a fingerprint are far less than a graph."""
+        graph = job.graph.to_json() if self.space is None else None
+        known = {"n": job.n, "point": job.point, "fp": job.graph.fingerprint, "seed": job.seed}
+        return json.dumps(known | {"graph": graph}, separators=(",", ":"))
 
 
 class TimeLimit(CandidateError):
@@ -97,6 +104,16 @@ def construct(spec: Any) -> Any:
     if isinstance(spec, list | tuple):
         return [construct(value) for value in spec]
     return spec
+
+
+def space_of(spec: Mapping[str, Any]) -> Space:
+    """Build a space from configuration: ``{"name": "nasnet", **settings}``, or ``_target_`` for an import path."""
+    name = str(spec.get("_target_") or spec.get("name") or "")
+    if not name:
+        raise ConfigError("space: expected a name (for example space=nasnet), got none")
+    settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
+    space: Space = build(find("space", name), f"space {name!r}", **settings)
+    return space
 
 
 def by_point(evaluate: Evaluate) -> Evaluate:
@@ -140,14 +157,6 @@ def perform(
     return Outcome(error=error, seconds=time.perf_counter() - begin, fatal=fatal)
 
 
-def parcel(job: Job) -> str:
-    """Return a job as the JSON that travels to a worker."""
-    return json.dumps(
-        {"n": job.n, "point": job.point, "graph": job.graph.to_json(), "seed": job.seed},
-        separators=(",", ":"),
-    )
-
-
 def run_remote(work: str, job: str, report: Report | None = None) -> str:
     """Evaluate a job given as JSON in a worker process; return the `Outcome` as JSON."""
     order, sent = _order(work), json.loads(job)
@@ -166,7 +175,8 @@ def run_remote(work: str, job: str, report: Report | None = None) -> str:
 
     try:
         evaluate = _evaluator(work)
-        network = _graph_class().from_json(sent["graph"])
+        point = thaw(sent["point"]) or {}
+        network = _network(work, point, sent)
     except Exception as problem:
         text = (
             _line(problem)
@@ -177,7 +187,7 @@ def run_remote(work: str, job: str, report: Report | None = None) -> str:
     outcome = perform(
         evaluate,
         network,
-        thaw(sent["point"]) or {},
+        point,
         sent["seed"],
         report=report,
         time_limit=order.time_limit,
@@ -226,13 +236,31 @@ def _evaluator(work: str) -> Evaluate:
     """Build the evaluator once for the life of a worker, so that data is loaded once."""
     order = _order(work)
     sys.path.extend(p for p in order.paths if p not in sys.path and Path(p).exists())
-    if order.space:
-        find("space", order.space)
     evaluate = by_point(construct(order.evaluator))
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(order.threads)
     return evaluate
+
+
+@functools.lru_cache(maxsize=2)
+def _space(work: str) -> Space | None:
+    spec = _order(work).space
+    return None if spec is None else space_of(spec)
+
+
+def _network(work: str, point: Point, sent: Mapping[str, Any]) -> Graph:
+    """Return the network of a job, the very one that the driver sent."""
+    space = _space(work)
+    if space is None:
+        return _graph_class().from_json(sent["graph"])
+    graph = space.bind(point)
+    if graph.fingerprint != sent["fp"]:
+        raise RunError(
+            "a worker makes another network of the same point: its nasflow or its space differs from the driver's; "
+            "install the same on every machine"
+        )
+    return graph
 
 
 def _graph_class() -> type[Graph]:

@@ -32,6 +32,7 @@ from typing import IO, Any
 from nasflow.errors import RunError
 
 FILE = "ledger.jsonl"
+SNAPSHOT = "strategy.json"  # the strategy's state, beside it
 FORMAT = 1
 REST = 9  # between two flushes, in flushes: a tenth of the time at most
 LINE = 2048  # bytes read at once to find one line again
@@ -61,7 +62,7 @@ class Ledger:
 
     @classmethod
     def create(cls, folder: Path, header: Record) -> Ledger:
-        """Start a run in `folder`, which is made if need be and must not hold a run."""
+        """Start a run in `folder`, which is made if need be; a run without any result in it is begun anew."""
         path = folder / FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -69,14 +70,13 @@ class Ledger:
         except OSError as error:
             raise RunError(f"{folder}: cannot write a run here: {error.strerror}") from error
         _lock(fd, folder)
-        if b"\n" in os.pread(
-            fd, 1 << 20, 0
-        ):  # without one, a driver was killed before it had written its header
+        if _has_results(fd):
             os.close(fd)
             raise RunError(
                 f"{folder} already holds a run: go on with `resume run={folder}` or choose another out="
             )
         os.ftruncate(fd, 0)
+        path.with_name(SNAPSHOT).unlink(missing_ok=True)
         ledger = cls(path, fd)
         ledger.append({"t": "run", "format": FORMAT, **header})
         ledger.flush()
@@ -248,6 +248,17 @@ def _record(line: bytes) -> Record | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) and isinstance(record.get("t"), str) else None
+
+
+def _has_results(fd: int) -> bool:
+    """Tell whether a file holds a result, or anything that is no ledger."""
+    with os.fdopen(os.dup(fd), "rb") as file:
+        file.seek(0)
+        for line in file:
+            record = _record(line)
+            if line.endswith(b"\n") and (record is None or record["t"] == "result"):
+                return True
+    return False
 
 
 def _must_hold_run(folder: Path) -> None:

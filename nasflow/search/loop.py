@@ -17,14 +17,13 @@ from nasflow.errors import NasflowError, PointError, RunError
 from nasflow.search.budget import Budget
 from nasflow.search.events import Asked, Ended, Failed, Finished, Observer, Refused
 from nasflow.search.job import Job, Outcome, finite, thaw
-from nasflow.search.ledger import Ledger, Record, write_atomically
+from nasflow.search.ledger import SNAPSHOT, Ledger, Record, write_atomically
 from nasflow.search.objective import Objective
 from nasflow.search.strategy import Result, Strategy
 
 if TYPE_CHECKING:
     from nasflow.ir import Graph, Point, Space
 
-SNAPSHOT = "strategy.json"
 REMEMBERED = 100_000  # points whose networks need not be bound again to be recognised
 TWINS = 100  # duplicates of proposals in flight that may wait before the loop waits itself
 SHARE = 20  # a snapshot is taken when this many times its cost has passed
@@ -228,7 +227,7 @@ class Loop:
             return None, f"unbuildable-{digest[:32]}", str(error), {}
         if not self.objective.limits or graph.fingerprint in self.ledger.known:
             return graph, graph.fingerprint, None, {}
-        costs = self.objective.costs(graph.cost())
+        costs = self.objective.costs(graph)
         return graph, graph.fingerprint, self.objective.refusal(costs), costs
 
     def _job(self, n: int, point: Point, graph: Graph) -> Job:
@@ -239,10 +238,7 @@ class Loop:
     def _judge(self, graph: Graph, outcome: Outcome) -> Result:
         if outcome.error is not None:
             return Result(finite(outcome.measures), error=outcome.error)
-        measures = dict(outcome.measures)
-        if self.objective.needs_cost:
-            measures |= self.objective.costs(graph.cost())
-        return self.objective.result(measures)
+        return self.objective.result(self.objective.complete(outcome.measures, graph))
 
     def _write(self, record: Record, point: Point | None) -> None:
         self.ledger.append(record)

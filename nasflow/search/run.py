@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from nasflow.discovery import build, find
 from nasflow.errors import ConfigError, RunError
 from nasflow.search import budget as budgets
 from nasflow.search import executors, results
@@ -31,9 +30,9 @@ from nasflow.search.budget import Budget
 from nasflow.search.events import Event, Observer, Started
 from nasflow.search.executors import Place
 from nasflow.search.executors.cluster import in_job_copy
-from nasflow.search.job import Evaluate, Work
-from nasflow.search.ledger import Ledger, Record
-from nasflow.search.loop import SNAPSHOT, Loop
+from nasflow.search.job import Evaluate, Work, space_of
+from nasflow.search.ledger import SNAPSHOT, Ledger, Record
+from nasflow.search.loop import Loop
 from nasflow.search.objective import Objective
 from nasflow.search.results import Run
 from nasflow.search.strategy import Strategy
@@ -158,7 +157,7 @@ class Parts:
             return None
         return Work(
             evaluator=self.plan["evaluator"],
-            space=_name(self.plan["space"]) if self.plan["space"] else None,
+            space=self.plan["space"],
             paths=[os.getcwd(), *(path for path in sys.path if path)],
             time_limit=self.place.time_limit,
             memory=self.place.memory,
@@ -213,15 +212,7 @@ def _space(given: Any, spec: Spec | None) -> Any:
         return given
     if spec is None:
         raise _missing("space")
-    settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
-    return build(find("space", _name(spec)), f"space {_name(spec)!r}", **settings)
-
-
-def _name(spec: Spec) -> str:
-    name = spec.get("_target_") or spec.get("name")
-    if not name:
-        raise ConfigError("space: expected a name (for example space=nasnet), got none")
-    return str(name)
+    return space_of(spec)
 
 
 def _missing(part: str) -> RunError:

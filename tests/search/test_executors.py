@@ -154,6 +154,14 @@ def test_failing_trials_are_recorded_and_the_search_goes_on(setup: dict[str, Any
 
 
 @pytest.mark.usefixtures("session")
+def test_a_worker_that_makes_another_network_is_found_out(setup: dict[str, Any]) -> None:
+    setup["space"] = {"_target_": f"{FAKES}.Elsewhere"}
+    with pytest.raises(RunError, match="makes another network") as caught:
+        search(**setup, executor={"name": "actors", "workers": 1})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("name", ["actors", "tune"])
 def test_missing_data_stops_the_search_in_one_line(setup: dict[str, Any], name: str) -> None:
     setup["evaluator"] = {"_target_": f"{FAKES}.NoData"}
@@ -196,9 +204,9 @@ class Backwards(fakes.Walk):
 
 
 def test_a_worker_ended_for_memory_is_a_failed_candidate_with_that_reason() -> None:
-    from ray.exceptions import ActorDiedError, OutOfMemoryError
+    from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
 
-    from nasflow.search.executors import tune
+    from nasflow.search.executors import Place, tune
 
     class Trial:
         def __init__(self, cause: Exception) -> None:
@@ -207,10 +215,14 @@ def test_a_worker_ended_for_memory_is_a_failed_candidate_with_that_reason() -> N
         def get_pickled_error(self) -> Exception:
             return self.cause
 
-    outcome = tune._reason(Trial(OutOfMemoryError("the node is running low on memory")), 3)
+    place = Place(memory=64.0 * 2**20)
+    outcome = tune._reason(Trial(OutOfMemoryError("the node is running low on memory")), 3, place)
     assert (outcome.error, outcome.fatal) == (
-        "its worker died 3 times: the machine ran low on memory",
+        "out of memory: its worker died 3 times, for the machine ran low on it (limit of 64 MiB)",
         False,
     )
-    assert tune._reason(Trial(ActorDiedError()), 3) == tune._reason(None, 3)
-    assert tune._reason(Trial(ValueError("no such file")), 1).fatal
+    dead = RayError("the actor died: the node was running low on memory")
+    assert "set executor.memory" in cluster.death(dead, 2, Place())
+    perhaps = tune._reason(Trial(ActorDiedError()), 3, place)
+    assert perhaps == tune._reason(None, 3, place) and "perhaps of memory" in str(perhaps.error)
+    assert tune._reason(Trial(ValueError("no such file")), 1, place).fatal

@@ -126,6 +126,23 @@ def test_a_folder_with_a_run_is_not_begun_again(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == before
 
 
+def test_a_run_without_a_result_is_begun_anew(tmp_path: Path) -> None:
+    ledger = Ledger.create(tmp_path, {"plan": {}})
+    ledger.append(ask(0))
+    ledger.close()
+    ledgers.write_atomically(tmp_path / ledgers.SNAPSHOT, {"records": 2})
+    Ledger.create(tmp_path, {"plan": {"seed": 1}}).close()
+    assert [r["plan"] for r in read(tmp_path)] == [{"seed": 1}]
+    assert os.listdir(tmp_path) == [FILE]
+
+
+def test_a_file_that_is_no_ledger_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("notes of mine\n")
+    with pytest.raises(RunError, match="already holds"):
+        Ledger.create(tmp_path, {})
+    assert (tmp_path / FILE).read_text() == "notes of mine\n"
+
+
 def test_a_header_torn_by_a_kill_does_not_block_the_folder(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b'{"t":"run","for')
     Ledger.create(tmp_path, {"plan": {}}).close()

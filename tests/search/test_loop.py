@@ -122,6 +122,8 @@ def test_missing_data_stops_the_search_at_once(setup: dict[str, Any]) -> None:
         search(**setup)
     assert "\n" not in str(caught.value)
     assert results.load(setup["out"]).in_flight == 1
+    setup["evaluator"] = {"_target_": f"{FAKES}.Table"}
+    assert len(search(**setup).entries) == 30  # a folder without a result does not stand in the way
 
 
 def test_a_target_ends_the_search(setup: dict[str, Any]) -> None:

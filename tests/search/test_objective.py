@@ -52,7 +52,7 @@ def test_the_papers_exponent_is_the_default_and_does_what_the_paper_says() -> No
 
 def test_hard_limits_are_told_by_name() -> None:
     made = objective.create({"measure": "accuracy", "limits": {"params": 10, "macs": 1000}})
-    costs = made.costs(SimpleNamespace(params=11, macs=1000))  # type: ignore[arg-type]
+    costs = made.costs(SimpleNamespace(cost=lambda: SimpleNamespace(params=11, macs=1000)))  # type: ignore[arg-type]
     assert made.refusal(costs) == "params 11 over the limit 10"
     assert made.refusal({"params": 10, "macs": 1000}) is None
 

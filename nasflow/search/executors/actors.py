@@ -11,8 +11,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from nasflow.errors import RunError
-from nasflow.search.executors.cluster import connected, last_line
-from nasflow.search.job import Job, Outcome, Work, parcel, run_remote
+from nasflow.search.executors.cluster import connected, death, last_line
+from nasflow.search.job import Job, Outcome, Work, run_remote
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place, Run
@@ -48,7 +48,7 @@ class Pool:
     """Keep actors busy with batches; replace those that die, and give their candidates another chance, one by one."""
 
     def __init__(self, place: Place, work: Work, workers: int) -> None:
-        self.place, self.work = place, work.to_json()
+        self.place, self.order, self.work = place, work, work.to_json()
         self.actor = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus)(Evaluating)
         # One worker takes one candidate at a time: then a run is bit-identical, whatever the timing.
         self.depth, self.size = (1, 1) if workers == 1 else (DEPTH, place.batch)
@@ -84,7 +84,9 @@ class Pool:
                 )
                 if not batch:
                     return
-                reference = actor.evaluate.remote(self.work, [parcel(job) for job in batch])
+                reference = actor.evaluate.remote(
+                    self.work, [self.order.parcel(job) for job in batch]
+                )
                 queue.append(reference)
                 self.pending[reference] = (actor, batch)
 
@@ -95,14 +97,16 @@ class Pool:
             outcomes = [Outcome(**json.loads(text)) for text in ray.get(reference)]
         except RayTaskError as error:
             raise RunError(f"a Ray worker cannot evaluate: {last_line(error)}") from error
-        except RayError:
-            self._replace(actor, reference, batch, loop)
+        except RayError as error:
+            self._replace(actor, reference, batch, loop, error)
             return
         queue.remove(reference)
         for job, outcome in zip(batch, outcomes, strict=True):
             loop.done(job, outcome)
 
-    def _replace(self, actor: Any, reference: Any, batch: Batch, loop: Loop) -> None:
+    def _replace(
+        self, actor: Any, reference: Any, batch: Batch, loop: Loop, cause: RayError
+    ) -> None:
         """Put a new actor in the place of a dead one; only what it was working on counts as tried."""
         lost = [(reference, batch)] + [(r, b) for r, (a, b) in self.pending.items() if a is actor]
         working = next((r for r in self.queues[actor] if r in dict(lost)), reference)
@@ -114,6 +118,7 @@ class Pool:
                 self.deaths.update(job.n for job in jobs)
             for job in jobs:
                 if self.deaths[job.n] > self.place.retries:
-                    loop.done(job, Outcome(error=f"its worker died {self.deaths[job.n]} times"))
+                    error = death(cause, self.deaths[job.n], self.place)
+                    loop.done(job, Outcome(error=error))
                 else:
                     self.again.append([job])

@@ -86,6 +86,29 @@ def last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
+def death(cause: BaseException | None, attempts: int, place: Place) -> str:
+    """Say why a candidate failed whose worker died each time: of memory, where Ray says so."""
+    from ray.exceptions import OutOfMemoryError
+
+    died = f"its worker died {attempts} times"
+    if not (isinstance(cause, OutOfMemoryError) or "running low on memory" in str(cause)):
+        return (
+            died
+            if place.memory is None
+            else f"{died}, perhaps of memory (limit of {_mebibytes(place)})"
+        )
+    limit = (
+        "set executor.memory to end such candidates alone"
+        if place.memory is None
+        else f"limit of {_mebibytes(place)}"
+    )
+    return f"out of memory: {died}, for the machine ran low on it ({limit})"
+
+
+def _mebibytes(place: Place) -> str:
+    return f"{(place.memory or 0) / 2**20:,.0f} MiB"
+
+
 def in_job_copy() -> bool:
     """Tell whether the working directory is the temporary copy that a submitted Ray job runs in."""
     return JOB_FILES in Path.cwd().as_posix()

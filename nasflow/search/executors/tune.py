@@ -21,8 +21,8 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from nasflow.errors import RunError
-from nasflow.search.executors.cluster import ahead, connected, environment, last_line
-from nasflow.search.job import Job, Outcome, Work, construct, finite, parcel, run_remote
+from nasflow.search.executors.cluster import ahead, connected, death, environment, last_line
+from nasflow.search.job import Job, Outcome, Work, construct, finite, run_remote
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place, Run
@@ -74,7 +74,7 @@ class Feed(Searcher):
 
     def __init__(self, loop: Loop, place: Place, work: Work, workers: int, ahead: int) -> None:
         super().__init__()
-        self.loop, self.place, self.work = loop, place, work.to_json()
+        self.loop, self.place, self.order, self.work = loop, place, work, work.to_json()
         self.workers, self.ahead = workers, ahead
         self.problem: BaseException | None = None
         self.jobs: dict[str, Job] = {}
@@ -92,7 +92,11 @@ class Feed(Searcher):
             job = self.again.popleft() if self.again else self._guarded(self.loop.next)
             if job is not None:
                 self.jobs[trial_id] = job
-                config = {"n": job.n, "job": Parcel(parcel(job)), "work": Parcel(self.work)}
+                config = {
+                    "n": job.n,
+                    "job": Parcel(self.order.parcel(job)),
+                    "work": Parcel(self.work),
+                }
                 return config | {"metric": (self.place.scheduler or {}).get("metric")}
         self._guarded(self.loop.settle)
         return None if self.jobs or self.again else Searcher.FINISHED
@@ -109,7 +113,7 @@ class Feed(Searcher):
         if self.deaths[job.n] <= self.place.retries:
             self.again.append(job)
             return
-        reason = _reason(trial, self.deaths.pop(job.n))
+        reason = _reason(trial, self.deaths.pop(job.n), self.place)
         self._guarded(lambda: self.loop.done(job, reason))
 
     def _has_room(self) -> bool:
@@ -200,13 +204,11 @@ def _outcome(result: dict[str, Any]) -> Outcome:
     return Outcome(measures | {"stopped_early": 1.0}, seconds=seconds)
 
 
-def _reason(trial: Any, attempts: int) -> Outcome:
+def _reason(trial: Any, attempts: int, place: Place) -> Outcome:
     """Say why a trial failed for good: its worker kept dying, or it could not even begin."""
     cause = trial.get_pickled_error() if trial is not None else None
-    if isinstance(cause, OutOfMemoryError) or "running low on memory" in str(cause):
-        return Outcome(error=f"its worker died {attempts} times: the machine ran low on memory")
-    if cause is None or isinstance(cause, RayActorError):
-        return Outcome(error=f"its worker died {attempts} times")
+    if cause is None or isinstance(cause, RayActorError | OutOfMemoryError):
+        return Outcome(error=death(cause, attempts, place))
     return Outcome(error=f"a Ray worker cannot evaluate: {last_line(cause)}", fatal=True)
 
 
