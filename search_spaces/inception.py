@@ -29,19 +29,19 @@ def conv(
     **more: Any,
 ) -> ir.Value:
     """Convolve, normalise, ReLU; strided convolutions see no borders."""
-    more.setdefault("padding", 0 if stride > 1 else "half")
-    return conv_bn_act(x, out, kernel, stride, name=name, norm=NORM, init=INIT, **more)
+    settings = {"padding": 0 if stride > 1 else "half", "norm": NORM, "init": INIT, **more}
+    return conv_bn_act(x, out, kernel, stride, name=name, **settings)
 
 
 Layer = tuple[ir.Operand, Kernel] | tuple[ir.Operand, Kernel, int]
 
 
-def branch(x: ir.Value, *layers: Layer, name: str) -> ir.Value:
+def branch(x: ir.Value, *layers: Layer, name: str, **more: Any) -> ir.Value:
     """Apply convolutions of (filters, kernel), or (filters, kernel, stride), one after another."""
     with ir.scope(name):
         for number, layer in enumerate(layers, 1):
             out, kernel, stride = (*layer, 1)[:3]
-            x = conv(x, out, kernel, stride, name=f"conv{number}")
+            x = conv(x, out, kernel, stride, name=f"conv{number}", **more)
     return x
 
 

@@ -20,7 +20,15 @@ from nasflow.ir.types import Type
 from nasflow.lower.elastic import Supernet
 from nasflow.lower.pull import resample
 
+STAGES = (
+    ((8, 16), (1, 2), (3, 5), (1,), 1, False),
+    ((16, 24), (1, 2), (3, 5), (3, 4), 2, True),
+    ((24, 32), (1, 3), (3, 5), (4,), 2, True),
+)
 SMALL: dict[str, dict[str, Any]] = {
+    "alphanet": {"sizes": (32, 64), "classes": 5, "stems": (8, 16), "features": (16, 24), "stages": STAGES},
+    "bignas": {"sizes": (32, 64), "classes": 5, "stems": (8, 16), "features": (16, 24), "stages": STAGES},
+    "ofa": {"sizes": (32, 64), "classes": 5, "widths": (0.25, 0.5), "depths": (1, 2)},
     "resnet": {"size": 32, "classes": 5, "skeleton": "cifar", "widths": (1, 2), "groups": (1, 4)},
     "efficientnet": {"classes": 5, "widths": (0.25, 0.5), "depths": (0.5, 1.0), "sizes": (32, 64)},
     "efficientnet_v2": {"size": 64, "classes": 5, "deepest": (1, 2, 2, 2, 2, 2, 1)},
@@ -40,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "revcol": {"size": 64, "classes": 5, "widths": (16, 24), "deepest": (1, 2, 2, 1), "columns": 2},
     "vgg": {"size": 64, "classes": 5, "deepest": 2, "widths": (0.25, 0.5), "features": (32, 64)},
     "inception": {"size": 128, "classes": 5},
+    "polynet": {"size": 107, "classes": 5, "deepest": (1, 2, 1)},
     "lenet": {"classes": 5},
     "alexnet": {"classes": 5},
     "nasnet": {"size": 16, "classes": 5, "blocks": 2, "repeats": 1, "filters": 8},
