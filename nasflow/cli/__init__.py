@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nasflow.errors import ConfigError, NasflowError, NasflowWarning, nearest
 
-COMMANDS = ("search", "resume", "zoo", "show", "export", "train", "report")
+COMMANDS = ("search", "resume", "zoo", "show", "export", "train", "report", "profile")
 OPTIONS = {
     "--help": "print this text",
     "--cfg": "print the configuration instead of running (`--cfg job`)",

@@ -60,7 +60,7 @@ def run(config: DictConfig) -> int:
             space=space,
             strategy=plan["strategy"],
             evaluator=evaluator,
-            objective=plan["objective"],
+            objective={**plan["objective"], "latency": plan["latency"]},
             budget=plan["budget"],
             executor=plan["executor"],
             seed=configuration.whole("seed", plan["seed"]),

@@ -195,7 +195,7 @@ def create(spec: Mapping[str, Any]) -> Objective:
     """Read an objective from configuration: the fields of `Objective`, `soft` as a mapping of those of `Soft`.
 
     A single measure may be given as ``{"measure": "accuracy", "goal": "max"}``.
-    Raises ConfigError for an unknown field, with the nearest valid one.
+    Raises ConfigError for an unknown field, with the nearest valid one, and for a table that cannot serve.
     """
     data = {name: value for name, value in spec.items() if value is not None}
     if "measure" in data:
@@ -207,7 +207,9 @@ def create(spec: Mapping[str, Any]) -> Objective:
     if "soft" in data:
         _known(data["soft"], Soft, "objective.soft")
         data["soft"] = Soft(**data["soft"])
-    return Objective(**data)
+    made = Objective(**data)
+    _ = made.table  # one that cannot serve is refused before anything is written
+    return made
 
 
 def describe(objective: Objective) -> dict[str, Any]:
