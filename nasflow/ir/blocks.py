@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from nasflow import ir
@@ -170,11 +171,14 @@ def mbconv(
     rate: Operand = 0.0,
     norm: ir.BatchNorm | None = None,
     padding: Operand = "half",
+    always: bool = False,
 ) -> Value:
     """Expand to ``hidden`` channels, convolve each, squeeze and excite, project, add ``x`` if it fits.
 
     Sandler et al. (2018), figure 4; Howard et al. (2019), figure 4. ``squeeze`` is the hidden width of
     squeeze-and-excitation, 0 for none; no expansion where ``x`` has ``hidden`` channels already.
+    ``always`` adds a shortcut that is fitted where ``x`` does not fit, and starts the block as that
+    shortcut alone (Yu et al. 2020, section 3.1).
     """
     settings: dict[str, Any] = {"norm": norm, "activation": activation}
 
@@ -187,11 +191,26 @@ def mbconv(
     y = ir.when(x.dim("C") != hidden, expand, lambda x: x)(x, name="widen")
     y = depthwise_bn_act(y, kernel, stride, padding=padding, **settings)
     y = ir.when(squeeze != 0, weigh, lambda y: y)(y, name="squeeze")
+    if always:
+        last = replace(norm or ir.BatchNorm(), init="zeros")
+        y = conv_bn(y, out, name="project", norm=last)
+        return residual(fitted(x, out, stride), y, rate)
     y = conv_bn(y, out, name="project", norm=norm)
     if stride != 1:
         return y
     add = ir.when(x.dim("C") == y.dim("C"), lambda x, y: residual(x, y, rate), lambda x, y: y)
     value: Value = add(x, y, name="residual")
+    return value
+
+
+def fitted(x: Value, out: Operand, stride: int) -> Value:
+    """Average 2 x 2 pixels where the block strides, and map to ``out`` channels where they differ."""
+    if stride != 1:
+        x = ir.AvgPool(stride, stride, x.dim("H") % stride, count_padding=True)(x, name="shrink")
+    fit = ir.when(
+        x.dim("C") != out, lambda x: ir.Conv2d(out, bias=False)(x, name="fit"), lambda x: x
+    )
+    value: Value = fit(x, name="shortcut")
     return value
 
 

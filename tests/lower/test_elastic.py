@@ -25,9 +25,10 @@ STAGES = (
     ((16, 24), (1, 2), (3, 5), (3, 4), 2, True),
     ((24, 32), (1, 3), (3, 5), (4,), 2, True),
 )
+STAGED = {"sizes": (32, 64), "classes": 5, "stems": (8, 16), "features": (16, 24), "stages": STAGES}
 SMALL: dict[str, dict[str, Any]] = {
-    "alphanet": {"sizes": (32, 64), "classes": 5, "stems": (8, 16), "features": (16, 24), "stages": STAGES},
-    "bignas": {"sizes": (32, 64), "classes": 5, "stems": (8, 16), "features": (16, 24), "stages": STAGES},
+    "alphanet": STAGED,
+    "bignas": STAGED,
     "ofa": {"sizes": (32, 64), "classes": 5, "widths": (0.25, 0.5), "depths": (1, 2)},
     "resnet": {"size": 32, "classes": 5, "skeleton": "cifar", "widths": (1, 2), "groups": (1, 4)},
     "efficientnet": {"classes": 5, "widths": (0.25, 0.5), "depths": (0.5, 1.0), "sizes": (32, 64)},
