@@ -29,11 +29,14 @@ from nasflow.ir.ops.convolution import *  # noqa: F403
 from nasflow.ir.ops.linear import *  # noqa: F403
 from nasflow.ir.ops.neighbours import *  # noqa: F403
 from nasflow.ir.ops.norm import *  # noqa: F403
+from nasflow.ir.ops.performer import *  # noqa: F403
 from nasflow.ir.ops.pool import *  # noqa: F403
 from nasflow.ir.ops.regularise import *  # noqa: F403
 from nasflow.ir.ops.resample import *  # noqa: F403
 from nasflow.ir.ops.shake import *  # noqa: F403
 from nasflow.ir.ops.shape import *  # noqa: F403
+from nasflow.ir.ops.unfold import *  # noqa: F403
+from nasflow.ir.scaling import Factors, factors
 from nasflow.ir.space import Point, Space
 from nasflow.ir.trace import (
     Gated,
@@ -60,6 +63,7 @@ __all__ = [
     "Decision",
     "Expression",
     "Factor",
+    "Factors",
     "Gated",
     "Graph",
     "Init",
@@ -78,6 +82,7 @@ __all__ = [
     "block",
     "ceil",
     "choice",
+    "factors",
     "floor",
     "ids",
     "image",

@@ -114,6 +114,7 @@ LAWS: Final[dict[str, Law]] = {
     "fan_out_uniform": _uniform(lambda i, o: 1.0 / math.sqrt(o)),
     "lecun_normal": _lecun_normal,
     "lecun_uniform": _uniform(lambda i, o: math.sqrt(3.0 / i)),
+    "orthogonal": lambda x, fans, v, g: nn.init.orthogonal_(x, v[0], generator=g),
     "values": _values,
 }
 """Each law of nasflow.ir.weight: (tensor, (fan in, fan out), numbers, generator) -> filled."""

@@ -46,6 +46,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Gather": [((), (TOKENS, ir.Type(("L", "K"), (5, 3), "int")))],
     "GroupNorm": [((2,), (MAP,))],
     "LayerNorm": [((), (TOKENS,)), ((1e-6, True), (MAP,))],
+    "LinearAttention": [((), (TOKENS, TOKENS.resize(L=5), TOKENS.resize(L=5, D=3)))],
     "Linear": [((16,), (TOKENS,)), ((24, False, "torch", None, (3, 2, 4)), (TOKENS,))],
     "LocalResponseNorm": [((3,), (MAP,))],
     "Matmul": [((), (HEADS, HEADS.resize(L=4, D=6))), ((True,), (HEADS, HEADS))],
@@ -56,6 +57,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "NearestNeighbours": [((2, 2), (TOKENS,))],
     "Pad": [(((1, 2, 0, 1),), (MAP,)), (((1, 1), -1.0), (TOKENS,))],
     "Parameter": [((("L", "D"), (3, 4)), ()), ((("D",), (4,), "ones", "prefix", False), ())],
+    "RandomFeatures": [((3,), (TOKENS,))],
     "Rearrange": [
         (("c (h p) w -> L=(h w) D=(c p)", (("p", 3),)), (MAP,)),
         (("l (h d) -> h l d", (("h", 2),)), (TOKENS,)),
@@ -71,6 +73,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Split": [((2,), (MAP,)), (((1, 3),), (MAP,))],
     "Subsample": [((), (MAP,)), ((2, 1), (MAP,))],
     "Subtract": [((), (MAP, MAP))],
+    "Unfold": [((3, 2, 1), (MAP,)), ((2,), (MAP,))],
     "Upsample": [((2, "bilinear", True), (MAP,)), ((3,), (MAP,))],
     "Unbind": [(("H", 2), (HEADS,))],
 }
