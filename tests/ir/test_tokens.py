@@ -110,6 +110,26 @@ def test_relative_positions_number_differences() -> None:
     assert torch.equal(table + table.T, torch.full((4, 4), 8.0))
 
 
+def test_pair_distances_number_absolute_differences() -> None:
+    given = source(4, 9, axes="LS")
+    numbers = ir.Parameter(("P", "H"), (9, 1), ("values", *range(9)))(name="numbers")
+    rows = ir.Embedding(9, 1)(ir.PairDistances(3, 2)(), numbers)
+    table = run(ir.Add()(given, ir.Rearrange("l s d -> l S=(s d)")(rows)), torch.zeros(1, 4, 9))[0]
+    assert table[0].tolist() == list(range(9))  # from the first pixel: 3 dy + dx
+    assert torch.equal(table[3], table[0].flip(0))  # from the last pixel
+
+
+def test_clipped_offsets_keep_the_class_token_apart() -> None:
+    for axis, first in (("H", [3, 3, 3, 4, 4, 4, 4, 4, 4]), ("W", [3, 4, 4, 3, 4, 4, 3, 4, 4])):
+        given = source(10, 10, axes="LS")
+        numbers = ir.Parameter(("P", "H"), (5, 1), ("values", *range(5)))(name="numbers")
+        rows = ir.Embedding(5, 1)(ir.ClippedOffsets(3, 1, axis)(), numbers)
+        summed = ir.Add()(given, ir.Rearrange("l s d -> l S=(s d)")(rows))
+        table = run(summed, torch.zeros(1, 10, 10))[0].int()
+        assert not table[0].any() and not table[:, 0].any()
+        assert table[1, 1:].tolist() == [value - 1 for value in first]
+
+
 def test_a_shifted_mask_keeps_strangers_apart() -> None:
     given = source(4, 1, 4, 4, axes="WHLS")
     mask = ir.ShiftedWindowMask(4, 4, side=2, shift=1)()

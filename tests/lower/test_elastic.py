@@ -29,6 +29,8 @@ STAGED = {"sizes": (32, 64), "classes": 5, "stems": (8, 16), "features": (16, 24
 SMALL: dict[str, dict[str, Any]] = {
     "alphanet": STAGED,
     "bignas": STAGED,
+    "levit": {"size": 64, "classes": 5, "key_width": 8, "widths": ((16, 24), (24, 32), (32,)),
+              "heads": ((2, 3), (3,), (4, 6)), "depths": ((1, 2), (1, 2), (1, 1))},
     "ofa": {"sizes": (32, 64), "classes": 5, "widths": (0.25, 0.5), "depths": (1, 2)},
     "resnet": {"size": 32, "classes": 5, "skeleton": "cifar", "widths": (1, 2), "groups": (1, 4)},
     "efficientnet": {"classes": 5, "widths": (0.25, 0.5), "depths": (0.5, 1.0), "sizes": (32, 64)},

@@ -37,6 +37,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
         ((4, (1, 7), 1, "half", 1, 4, False), (MAP,)),
         ((8, 3, 1, 2, 2, 2), (MAP,)),
     ],
+    "ClippedOffsets": [((3, 2), ()), ((3, 1, "W"), ())],
     "Conv3d": [((8, (1, 3, 3), (1, 2, 2)), (VIDEO,))],
     "DropPath": [((0.2, True), (MAP,))],
     "Dropout": [((0.2,), (MAP,))],
@@ -56,6 +57,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Multiply": [((), (MAP, MAP.resize(C=1)))],
     "NearestNeighbours": [((2, 2), (TOKENS,))],
     "Pad": [(((1, 2, 0, 1),), (MAP,)), (((1, 1), -1.0), (TOKENS,))],
+    "PairDistances": [((3,), ()), ((5, 2), ())],
     "Parameter": [((("L", "D"), (3, 4)), ()), ((("D",), (4,), "ones", "prefix", False), ())],
     "RandomFeatures": [((3,), (TOKENS,))],
     "Rearrange": [
@@ -71,6 +73,10 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Slice": [(("C", 1, 3), (MAP,)), (("L", 0, 1, True), (TOKENS,))],
     "Softmax": [((), (TOKENS,))],
     "Split": [((2,), (MAP,)), (((1, 3),), (MAP,))],
+    "StandardisedConv2d": [
+        ((8, 3, 2, "half", 1, 2, False), (MAP,)),
+        ((8, 3, 1, "same", 1, 1, True, "kaiming_normal_fan_in", 1e-4, 0.5), (MAP,)),
+    ],
     "Subsample": [((), (MAP,)), ((2, 1), (MAP,))],
     "Subtract": [((), (MAP, MAP))],
     "Unfold": [((3, 2, 1), (MAP,)), ((2,), (MAP,))],

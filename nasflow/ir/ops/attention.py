@@ -12,7 +12,14 @@ from nasflow.ir.operation import Operation, Source, module, operation
 from nasflow.ir.span import places, prefix
 from nasflow.ir.types import Type
 
-__all__ = ["Attention", "RelativePositions", "ShiftedWindowMask", "SinusoidalPositions"]
+__all__ = [
+    "Attention",
+    "ClippedOffsets",
+    "PairDistances",
+    "RelativePositions",
+    "ShiftedWindowMask",
+    "SinusoidalPositions",
+]
 
 
 @operation
@@ -135,6 +142,95 @@ class RelativePositions(nn.Module):
 
     def source(self, *types: Type) -> Source:
         return module("RelativePositions", ("window", self.side))  # type: ignore[arg-type]
+
+
+@operation
+class PairDistances(Operation):
+    """Give for each pair of pixels the row of a table of absolute distances: -> (L, S) ids.
+
+    On a map of ``side`` x ``side`` pixels, pixel (y, x) sees pixel (v, u) at row
+    |y - v| * side + |x - u|, of side^2 rows; L are every ``stride``-th pixel of both axes.
+    Graham et al. (2021), equation 1.
+    """
+
+    side: Operand
+    stride: Operand = 1
+    arity: ClassVar[tuple[int, int]] = (0, 0)
+    support: ClassVar[str] = '''
+class PairDistances(nn.Module):
+    """Hold which absolute distance each pair of pixels has."""
+
+    def __init__(self, side: int, stride: int = 1) -> None:
+        super().__init__()
+        axis = torch.arange(side)
+        keys = torch.cartesian_prod(axis, axis)
+        queries = torch.cartesian_prod(axis[::stride], axis[::stride])
+        apart = (queries[:, None] - keys).abs()
+        self.register_buffer("rows", apart[..., 0] * side + apart[..., 1], persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.rows
+'''
+
+    def infer(self, *types: Type) -> Type:
+        side, stride = self.side, self.stride
+        if type(side) is not int or type(stride) is not int or min(side, stride) < 1:
+            raise TypeRuleError(
+                f"PairDistances: expected a side and a stride from 1, got {side!r}, {stride!r}"
+            )
+        return Type(("L", "S"), ((-(-side // stride)) ** 2, side**2), "int", batched=False)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (tuple(map(places, place.outputs[0].shape)),)
+
+    def source(self, *types: Type) -> Source:
+        return module("PairDistances", ("side", self.side), stride=(self.stride, 1))  # type: ignore[arg-type]
+
+
+@operation
+class ClippedOffsets(Operation):
+    """Give for each pair of tokens how far apart they are along one axis of a map: -> (L, S) ids.
+
+    Token 0 is a class token, which is at 0 to all; the others are the pixels of a ``side`` x ``side``
+    map. Pixels d apart (rows, or with ``axis="W"`` columns) are at d + limit + 1, d clipped to
+    -limit..limit: there are 2 limit + 2 ids. Chen et al. (2021), AutoFormer, released code.
+    """
+
+    side: Operand
+    limit: Operand
+    axis: Operand = "H"
+    arity: ClassVar[tuple[int, int]] = (0, 0)
+    support: ClassVar[str] = '''
+class ClippedOffsets(nn.Module):
+    """Hold how far apart each pair of tokens is along one axis; the first is a class token."""
+
+    def __init__(self, side: int, limit: int, axis: str = "H") -> None:
+        super().__init__()
+        pixel = torch.arange(side * side)
+        along = pixel // side if axis == "H" else pixel % side
+        apart = (along - along[:, None]).clamp(-limit, limit) + limit + 1
+        self.register_buffer("apart", F.pad(apart, (1, 0, 1, 0)), persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.apart
+'''
+
+    def infer(self, *types: Type) -> Type:
+        side, limit = self.side, self.limit
+        if type(side) is not int or type(limit) is not int or side < 1 or limit < 0:
+            raise TypeRuleError(
+                f"ClippedOffsets: expected a side from 1 and a limit from 0, got {side!r}, {limit!r}"
+            )
+        if self.axis not in ("H", "W"):
+            raise TypeRuleError(f"ClippedOffsets: expected axis H or W, got {self.axis!r}")
+        return Type(("L", "S"), (side**2 + 1,) * 2, "int", batched=False)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (tuple(map(places, place.outputs[0].shape)),)
+
+    def source(self, *types: Type) -> Source:
+        pairs = (("side", self.side), ("limit", self.limit))
+        return module("ClippedOffsets", *pairs, axis=(self.axis, "H"))  # type: ignore[arg-type]
 
 
 @operation
