@@ -121,7 +121,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _command(line: Line) -> int:
-    from nasflow.cli import configuration
+    from nasflow.cli import configuration, files
 
     command = importlib.import_module(f"nasflow.cli.{line.command}")
     if "--help" in line.options:
@@ -131,17 +131,18 @@ def _command(line: Line) -> int:
         raise ConfigError(f"--multirun works with search, not with {line.command}")
     configure = getattr(command, "configure", configuration.compose)
     if "--multirun" in line.options:
-        return int(
-            command.run_many(
-                configuration.combinations(line.overrides), line.options.get("--config-dir")
-            )
-        )
+        combinations = configuration.combinations(line.overrides)
+        code = int(command.run_many(combinations, line.options.get("--config-dir")))
+        files.push()
+        return code
     config = configure(line.command, line.overrides, line.options.get("--config-dir"))
     if "--cfg" in line.options:
         print(configuration.to_yaml(config), end="")
         return 0
     configuration.require(config)
-    return int(command.run(config))
+    code = int(command.run(config))
+    files.push()
+    return code
 
 
 def _overview() -> str:

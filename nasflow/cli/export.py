@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasflow.cli.files import write
+from nasflow.cli.files import named, target, write
 from nasflow.cli.source import Found, found
 from nasflow.errors import RunError
 
@@ -28,7 +28,7 @@ def run(config: DictConfig) -> int:
     from nasflow.cli.configuration import plain, whole
 
     plan = plain(config)
-    folder = Path(plan["to"]).expanduser()
+    folder = target(plan["to"])
     network = found(config)
     write_export(network, folder, seed=whole("seed", plan["seed"]), onnx=bool(plan["onnx"]))
     kind = "trained" if network.weights else "untrained"
@@ -36,7 +36,7 @@ def run(config: DictConfig) -> int:
         f"{network.name}: {network.graph.params:,} parameters ({kind}), {network.graph.macs:,} MACs"
     )
     for path in sorted(folder.iterdir()):
-        print(f"wrote {path}")
+        print(f"wrote {named(path)}")
     return 0
 
 

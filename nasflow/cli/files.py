@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,30 @@ if TYPE_CHECKING:
 
 
 def run_folder(text: Any) -> Path:
-    """Return the folder that ``run=`` or ``out=`` names, a path or a ``file://`` URI."""
+    """Return the folder that ``run=`` or ``out=`` names: a path, or a URI, of whose store it is a working copy."""
     from nasflow.search import run
 
     return run.run_folder(os.path.expanduser(str(text)))
+
+
+def target(text: Any) -> Path:
+    """Return the file or folder that ``to=`` names, a path or a URI of a folder."""
+    return run_folder(text) if "://" in str(text) else Path(str(text)).expanduser()
+
+
+def named(path: Path) -> str:
+    """Return what a person calls a path: its URI where it goes to a store."""
+    from nasflow.search import store
+
+    return store.named(path)
+
+
+def push() -> None:
+    """Write what a command changed in working copies to their stores."""
+    if "nasflow.search.store" in sys.modules:
+        from nasflow.search import store
+
+        store.push()
 
 
 def read_run(text: Any) -> Run:

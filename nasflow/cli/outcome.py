@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nasflow.cli.export import write_export
+from nasflow.cli.files import named
 from nasflow.cli.report import write_report
-from nasflow.cli.source import found_in, space_of
+from nasflow.cli.source import Found, found_in, space_of
 from nasflow.cli.table import table
 from nasflow.report.text import decisions
+from nasflow.search.remarks import remarks
 
 if TYPE_CHECKING:
     from nasflow.ir import Point
@@ -26,15 +28,39 @@ def conclude(run: Run) -> None:
         f"({len(run.failed):,} failed, {run.duplicates:,} duplicates and {run.refused:,} refused not evaluated)"
     )
     if not run.ranked:
-        print(f"no network succeeded; the reasons are in {run.out / 'ledger.jsonl'}")
+        print(f"no network succeeded; the reasons are in {named(run.out / 'ledger.jsonl')}")
         return
     print(f"\n{best(run)}\n\nthe best, by its decisions:\n{decisions(searched(run))}\n")
+    family = said(run)
     report = write_report(run.out, run.out / "report.html", PRINTED)
     folder = write_export(found_in(run, 1), run.out / "best")
     print(
-        f"report    {report}\nbest      {folder}/model.py, weights.safetensors, graph.json, pictures"
+        f"report    {named(report)}\n"
+        f"best      {named(folder)}/model.py, weights.safetensors, graph.json, pictures"
     )
-    print(f"train it  python -m nasflow train run={run.out} rank=1")
+    for name in family:
+        print(f"{name:<9} {run.out / name}")
+    print(f"train it  python -m nasflow train run={named(run.out)} rank=1")
+
+
+def said(run: Run) -> list[str]:
+    """Print what the strategy has to say; export the networks it names, beside the best, and return their names."""
+    space = space_of(run)
+    found = remarks(run, space)
+    if found is None:
+        return []
+    print(f"{found.text}\n")
+    if found.rows:
+        print(f"{table(found.header, found.rows)}\n")
+    known = {entry.fingerprint: entry for entry in run.entries if entry.result.error is None}
+    for name, point in found.networks.items():
+        graph = space.bind(point)
+        entry = known.get(graph.fingerprint)
+        weights = run.out / "weights" / f"{graph.fingerprint}.safetensors"
+        measures = entry.result.measures if entry else None
+        network = Found(name, graph, point, measures, weights if weights.is_file() else None)
+        write_export(network, run.out / name)
+    return list(found.networks)
 
 
 def searched(run: Run) -> Point:

@@ -3,6 +3,7 @@
     python -m nasflow search +space=nasnet +strategy=rl
     python -m nasflow search space=nasnet strategy=random data=cifar10 data.path=... budget.trials=500
     python -m nasflow search ray.address=auto out=/shared/run1
+    python -m nasflow search out=s3://bucket/run1
     python -m nasflow search --multirun seed=1,2,3
 
 What is measured is on disk at once: after Ctrl-C or a crash, `python -m nasflow resume run=...` goes on.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasflow.cli import configuration
 from nasflow.cli.configuration import AUTO
-from nasflow.cli.files import run_folder
+from nasflow.cli.files import named, run_folder
 from nasflow.cli.outcome import conclude
 from nasflow.cli.source import space_from
 from nasflow.cli.weights import Best, kept_in
@@ -50,7 +51,7 @@ def run(config: DictConfig) -> int:
 
     folder = run_folder(config.out or _folder(config))
     plan = configuration.plain(config)
-    print(f"searching {_name(plan['space'])} with {_name(plan['strategy'])} in {folder}")
+    print(f"searching {_name(plan['space'])} with {_name(plan['strategy'])} in {named(folder)}")
     space = fitted(plan["space"], plan["data"])
     space_from(space)  # type-checks its extremes before anything is trained
     evaluator = kept_in(plan["evaluator"], folder)
@@ -96,8 +97,8 @@ def watched(folder: Path, budget: Budget, go: Callable[[Observer], Run]) -> int:
         conclude(found)
     except KeyboardInterrupt:
         print(
-            f"\nnasflow: interrupted; all results are in {folder}; go on with: "
-            f"python -m nasflow resume run={folder}",
+            f"\nnasflow: interrupted; all results are in {named(folder)}; go on with: "
+            f"python -m nasflow resume run={named(folder)}",
             file=sys.stderr,
         )
         return 130

@@ -6,10 +6,9 @@ python -m nasflow show run=outputs/... rank=1 to=pictures
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasflow.cli.files import write
+from nasflow.cli.files import named, target, write
 from nasflow.cli.source import found
 from nasflow.cli.table import table
 from nasflow.report.text import decisions, operation
@@ -36,7 +35,7 @@ def run(config: DictConfig) -> int:
         print(f"{name:16} {value}")
     if config.to is not None:
         for name, svg in pictures(network.graph).items():
-            print(f"wrote {write(Path(str(config.to)).expanduser() / f'{name}.svg', svg)}")
+            print(f"wrote {named(write(target(config.to) / f'{name}.svg', svg))}")
     return 0
 
 

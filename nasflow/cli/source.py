@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasflow import discovery
-from nasflow.cli.files import read_run
+from nasflow.cli.files import named, read_run
 from nasflow.errors import ConfigError, GraphError, RunError, nearest
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def space_of(run: Run, settings: Spec | None = None) -> Space:
     spec = run.plan.get("space")
     if spec is None:
         raise RunError(
-            f"{run.out}: this run searches a space made in a program; only that program can bind its points"
+            f"{named(run.out)}: this run searches a space made in a program; only that program can bind its points"
         )
     return space_from({**spec, **(settings or {})})
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasflow.cli.configuration import compose, plain, whole
 from nasflow.cli.export import write_export
-from nasflow.cli.files import read_run, run_folder
+from nasflow.cli.files import named, read_run, run_folder
 from nasflow.cli.source import found
 from nasflow.errors import ConfigError, RunError
 from nasflow.report.plot import short
@@ -51,18 +51,18 @@ def run(config: DictConfig) -> int:
     network = found(config, follow)
     folder = _folder(config, network.name)
     size = f"{short(network.graph.params)} parameters, {short(network.graph.macs)} MACs"
-    print(f"training {network.name} ({size}) on {trainer.data.name} in {folder}", flush=True)
+    print(f"training {network.name} ({size}) on {trainer.data.name} in {named(folder)}", flush=True)
     try:
         measures = fit(
             network.graph, trainer, folder, seed=whole("seed", plan["seed"]), report=_print
         )
     except KeyboardInterrupt:
-        raise RunError(f"interrupted; the same command goes on from {folder}") from None
+        raise RunError(f"interrupted; the same command goes on from {named(folder)}") from None
     trained = dataclasses.replace(network, weights=folder / WEIGHTS, measures=measures)
     write_export(trained, folder)
     for name, value in measures.items():
         print(f"{name:16} {f'{value:,}' if isinstance(value, int) else f'{value:.4f}'}")
-    print(f"all in {folder}")
+    print(f"all in {named(folder)}")
     return 0
 
 

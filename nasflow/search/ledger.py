@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nasflow.errors import RunError
+from nasflow.search import store
 
 FILE = "ledger.jsonl"
 SNAPSHOT = "strategy.json"  # the strategy's state, beside it
@@ -49,13 +50,14 @@ class Ledger:
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
+        self.store = store.of(path.parent)
         self.records = 0
         self.known: dict[str, int] = {}
         self._answers = array(
             "q"
         )  # by proposal: offset of the line that holds its result, -1 while there is none
         self._fd = fd
-        self._end = 0
+        self._end = self._stored = 0
         self._flushed = time.perf_counter()
         self._flush_cost = 0.0
         self._dirty = False
@@ -73,11 +75,15 @@ class Ledger:
         if _has_results(fd):
             os.close(fd)
             raise RunError(
-                f"{folder} already holds a run: go on with `resume run={folder}` or choose another out="
+                f"{store.named(folder)} already holds a run: "
+                f"go on with `resume run={store.named(folder)}` or choose another out="
             )
         os.ftruncate(fd, 0)
         path.with_name(SNAPSHOT).unlink(missing_ok=True)
         ledger = cls(path, fd)
+        if ledger.store:
+            ledger.store.take()
+            ledger.store.clear()
         ledger.append({"t": "run", "format": FORMAT, **header})
         ledger.flush()
         _sync_folder(folder)
@@ -94,6 +100,9 @@ class Ledger:
             raise RunError(f"{path}: cannot be written: {error.strerror}") from error
         _lock(fd, folder)
         ledger = cls(path, fd)
+        if ledger.store:
+            ledger.store.take()
+            ledger._stored = path.stat().st_size
         return ledger, ledger._load()
 
     def append(self, record: Record) -> None:
@@ -112,7 +121,7 @@ class Ledger:
             self._cut()
             raise RunError(
                 f"{self.path}: cannot record trial {record.get('n', '')}: {error.strerror}; "
-                f"all earlier results are safe: make room, then `resume run={self.path.parent}`"
+                f"all earlier results are safe: make room, then `resume run={self.where}`"
             ) from error
         self._note(record, self._end)
         self._end += len(line)
@@ -130,11 +139,25 @@ class Ledger:
             os.fdatasync(self._fd)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be flushed to disk: {error.strerror}") from error
+        if self.store:
+            self.store.append(self._stored, os.pread(self._fd, self._end, self._stored))
+            self._stored = self._end
         self._flushed = time.perf_counter()
         self._flush_cost += 0.2 * (
             self._flushed - begin - self._flush_cost
         )  # one slow flush is no slow disk
         self._dirty = False
+
+    @property
+    def where(self) -> str:
+        """Name the run as its owner does: its folder or its URI."""
+        return store.named(self.path.parent)
+
+    def save(self, name: str, data: Mapping[str, Any]) -> None:
+        """Replace a JSON file beside the ledger, whole."""
+        write_atomically(self.path.with_name(name), data)
+        if self.store:
+            self.store.put(name)
 
     def answer(self, n: int) -> Record | None:
         """Read the ``result`` or ``refused`` record of proposal `n`; None while it has none."""
@@ -153,6 +176,8 @@ class Ledger:
             return
         try:
             self.flush()
+            if self.store:
+                self.store.finish()
         finally:
             os.close(self._fd)
             self._fd = -1
@@ -263,10 +288,9 @@ def _has_results(fd: int) -> bool:
 
 def _must_hold_run(folder: Path) -> None:
     if not (folder / FILE).is_file():
-        what = (
-            "is not a folder" if not folder.is_dir() else f"is not a run folder: it has no {FILE}"
-        )
-        raise RunError(f"{folder} {what}")
+        known = folder.is_dir() or store.of(folder) is not None
+        what = f"is not a run folder: it has no {FILE}" if known else "is not a folder"
+        raise RunError(f"{store.named(folder)} {what}")
 
 
 def _lock(fd: int, folder: Path) -> None:

@@ -17,7 +17,7 @@ from nasflow.errors import NasflowError, PointError, RunError
 from nasflow.search.budget import Budget
 from nasflow.search.events import Asked, Ended, Failed, Finished, Observer, Refused
 from nasflow.search.job import Job, Outcome, finite, thaw
-from nasflow.search.ledger import SNAPSHOT, Ledger, Record, write_atomically
+from nasflow.search.ledger import SNAPSHOT, Ledger, Record
 from nasflow.search.objective import Objective
 from nasflow.search.strategy import Result, Strategy
 
@@ -158,8 +158,7 @@ class Loop:
         begin = time.monotonic()
         self.ledger.flush()
         state = self._call("state", self.strategy.state)
-        path = self.ledger.path.with_name(SNAPSHOT)
-        write_atomically(path, {"records": self.ledger.records, "state": state})
+        self.ledger.save(SNAPSHOT, {"records": self.ledger.records, "state": state})
         self._saved = time.monotonic()
         self._save_cost = self._saved - begin
 
@@ -299,7 +298,7 @@ class Loop:
             text = " ".join(str(error).split())
             raise RunError(
                 f"strategy {name} failed in {what}(): {type(error).__name__}: {text}; all results are safe: "
-                f"mend it, then `resume run={self.ledger.path.parent}`"
+                f"mend it, then `resume run={self.ledger.where}`"
             ) from error
 
 

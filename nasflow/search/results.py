@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasflow.errors import RunError
-from nasflow.search import ledger, pareto
+from nasflow.search import ledger, pareto, store
 from nasflow.search.job import thaw
 from nasflow.search.loop import read_result
 from nasflow.search.strategy import Result
@@ -80,7 +80,9 @@ class Run:
         ranked = self.ranked
         if not isinstance(number, int) or not 1 <= number <= len(ranked):
             has = f"ranks 1 to {len(ranked)}" if ranked else "no candidate that succeeded"
-            raise RunError(f"{self.out}: expected a rank it has, got {number!r}; it has {has}")
+            raise RunError(
+                f"{store.named(self.out)}: expected a rank it has, got {number!r}; it has {has}"
+            )
         return ranked[number - 1]
 
 
@@ -89,7 +91,7 @@ def load(out: Path | str) -> Run:
 
     Raises RunError for a folder that holds no run and for a damaged ledger.
     """
-    folder = Path(out)
+    folder = store.copy_of(str(out)) if "://" in str(out) else Path(out)
     records = ledger.read(folder)
     run = Run(folder, plan=next(records).get("plan", {}))
     asked: dict[int, ledger.Record] = {}

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from nasflow.errors import ConfigError, RunError
 from nasflow.search import budget as budgets
-from nasflow.search import executors, results
+from nasflow.search import executors, results, shared, store
 from nasflow.search import objective as objectives
 from nasflow.search import strategy as strategies
 from nasflow.search.budget import Budget
@@ -109,22 +109,21 @@ def resume(
 
 
 def run_folder(out: Path | str) -> Path:
-    """Return the folder that `out` names, a path or a ``file://`` URI.
+    """Return the folder that `out` names: a path, a ``file://`` URI, or one of a store (`nasflow.search.store`).
 
-    Raises RunError for another URI scheme, and for a relative path inside a submitted Ray job, whose working directory
-    is a temporary copy.
+    A run in a store is worked on in a copy of it, which lasts as long as this process. Raises RunError for a store that
+    is not known or does not answer, and for a relative path inside a submitted Ray job, whose working directory is a
+    temporary copy.
     """
     text = str(out)
     scheme = urlsplit(text).scheme if "://" in text else ""
     if scheme not in ("", "file"):
-        raise RunError(
-            f"out={text}: expected a folder or a file:// URI, got {scheme}://; mount that storage as a folder"
-        )
+        return store.copy_of(text)
     folder = Path(urlsplit(text).path if scheme else text)
     if not folder.is_absolute() and in_job_copy():
         raise RunError(
             f"out={text}: inside a Ray job the working directory is a temporary copy; "
-            "give an absolute path or a file:// URI"
+            "give an absolute path or a URI"
         )
     return folder
 
