@@ -3,32 +3,35 @@
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385), table 1 and
 section 4.2. The same space holds pre-activation (He et al., 2016, "Identity Mappings"), wide
 (Zagoruyko & Komodakis, 2016), grouped (ResNeXt: Xie et al., 2017) and pyramidal (Han et al., 2017)
-units, stochastic depth (Huang et al., 2016), squeeze-and-excitation (Hu et al., 2018) and CBAM (Woo
-et al., 2018).
+units, stochastic depth (Huang et al., 2016), squeeze-and-excitation (Hu et al., 2018), CBAM (Woo
+et al., 2018), and group norm beside standardised weights (BiT: Kolesnikov et al., 2020). The published
+networks are in _resnet_models.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from nasflow import ir
-from nasflow.ir.blocks import cbam, classifier, conv_bn, conv_bn_act, drop_path, squeeze_excite
+from nasflow.ir.blocks import cbam, classifier, drop_path, squeeze_excite
+from search_spaces._resnet_models import MODELS
+
+__all__ = ["MODELS", "space"]
 
 EXPANSION = 4  # a bottleneck gives four times the filters of its stage
 REDUCTION = 16  # of the hidden layer of SE and CBAM
 
-
-def norm_relu(x: ir.Value, name: str) -> ir.Value:
-    return ir.Activation("relu")(ir.BatchNorm()(x, name=name))
-
-
-def norm_relu_where(condition: ir.Operand, x: ir.Value, name: str) -> ir.Value:
-    x = ir.when(condition, lambda x: ir.BatchNorm()(x, name="norm"), lambda x: x)(x, name=name)
-    act = ir.when(condition, lambda x: ir.Activation("relu")(x), lambda x: x)
-    activated: ir.Value = act(x, name=f"{name}_act")
-    return activated
+NORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "batch": (ir.Conv2d, ir.BatchNorm),
+    "group": (
+        functools.partial(ir.StandardisedConv2d, eps=1e-8),
+        functools.partial(ir.GroupNorm, 32),
+    ),
+}
+"""Convolution and norm: as He et al. have them, and as BiT has them (Kolesnikov et al., 2020)."""
 
 
 class Recipe:
@@ -41,14 +44,16 @@ class Recipe:
         attentions: tuple[str, ...],
         widths: tuple[float, ...],
         groups: tuple[int, ...],
+        norm: str,
     ) -> None:
+        self.convolution, self.norm = NORMS[norm]
         self.unit = ir.choice("unit", *units)
         self.order = ir.choice("order", *orders)
         self.width = ir.choice("width", *widths, ordered=True)
         self.inner_width = ir.choice("inner_width", 1, 2, 4, ordered=True)
         self.groups = ir.choice("groups", *groups, ordered=True)
         self.attention = ir.choice("attention", *attentions)
-        self.shortcut = ir.choice("shortcut", "projection", "pad", "none", searched=False)
+        self.shortcut = ir.choice("shortcut", "projection", "pad", "pool", "none", searched=False)
         # The paper strides a bottleneck's first 1x1; torchvision and most tables since, its 3x3.
         self.stride_in = ir.choice("stride_in", "3x3", "1x1", searched=False)
         # SENet-154: the first 1x1 has half the filters of the 3x3, and strided projections are 3x3.
@@ -58,6 +63,26 @@ class Recipe:
     def inner(self, filters: ir.Operand) -> ir.Operand:
         """Filters of a bottleneck's 3x3, in whole groups."""
         return ir.round_to(filters * self.inner_width, self.groups)
+
+    def conv(
+        self, x: ir.Value, out: ir.Operand, kernel: ir.Operand, stride: ir.Operand = 1, **more: Any
+    ) -> ir.Value:
+        name = more.pop("name")
+        return self.convolution(out, kernel, stride, bias=False, **more)(x, name=name)
+
+    def conv_norm(self, x: ir.Value, *args: Any, name: str, **more: Any) -> ir.Value:
+        return self.norm()(self.conv(x, *args, name=name, **more), name=f"{name}_norm")
+
+    def norm_relu(self, x: ir.Value, name: str) -> ir.Value:
+        return ir.Activation("relu")(self.norm()(x, name=name))
+
+    def norm_where(
+        self, normed: ir.Operand, activated: ir.Operand, x: ir.Value, name: str
+    ) -> ir.Value:
+        x = ir.when(normed, lambda x: self.norm()(x, name="norm"), lambda x: x)(x, name=name)
+        act = ir.when(activated, lambda x: ir.Activation("relu")(x), lambda x: x)
+        result: ir.Value = act(x, name=f"{name}_act")
+        return result
 
 
 def choose(decision: ir.Decision, **branches: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,20 +98,25 @@ class Layer:
     kernel: int
     stride: ir.Operand = 1
     groups: ir.Operand = 1
+    dilation: int = 1
+
+    def __call__(self, x: ir.Value, recipe: Recipe, name: str) -> ir.Value:
+        settings = {"groups": self.groups, "dilation": self.dilation}
+        return recipe.conv(x, self.out, self.kernel, self.stride, **settings, name=name)
 
 
-def basic(filters: ir.Operand, stride: int) -> list[Layer]:
+def basic(filters: ir.Operand, stride: int, dilation: int) -> list[Layer]:
     """Two 3x3 (figure 5, left)."""
-    return [Layer(filters, 3, stride), Layer(filters, 3)]
+    return [Layer(filters, 3, stride, 1, dilation), Layer(filters, 3, 1, 1, dilation)]
 
 
-def bottleneck(recipe: Recipe, filters: ir.Operand, stride: int) -> list[Layer]:
+def bottleneck(recipe: Recipe, filters: ir.Operand, stride: int, dilation: int) -> list[Layer]:
     """1x1, 3x3 and 1x1 (figure 5, right)."""
     inner = recipe.inner(filters)
     early = recipe.stride_in == "1x1"
     return [
         Layer(ir.where(recipe.halve_first, inner // 2, inner), 1, ir.where(early, stride, 1)),
-        Layer(inner, 3, ir.where(early, 1, stride), recipe.groups),
+        Layer(inner, 3, ir.where(early, 1, stride), recipe.groups, dilation),
         Layer(filters * EXPANSION, 1),
     ]
 
@@ -98,13 +128,13 @@ def post_activation(
     """Convolution, norm, non-linearity; the last non-linearity follows the addition."""
     y = x
     for number, layer in enumerate(layers, 1):
-        y = conv_bn(y, layer.out, layer.kernel, layer.stride, layer.groups, name=f"conv{number}")
+        y = recipe.norm()(layer(y, recipe, f"conv{number}"), name=f"conv{number}_norm")
         if number < len(layers):
             y = ir.Activation("relu")(y)
 
     def project(x: ir.Value) -> ir.Value:
         kernel = recipe.projection if stride > 1 else 1
-        return conv_bn(x, layers[-1].out, kernel, stride, name="project")
+        return recipe.conv_norm(x, layers[-1].out, kernel, stride, name="project")
 
     y = drop_path(attend(y, recipe), rate)
     return ir.Activation("relu")(add_shortcut(y, x, x, project, stride, recipe))
@@ -115,18 +145,39 @@ def pre_activation(
     x: ir.Value, layers: list[Layer], stride: int, recipe: Recipe, rate: ir.Operand
 ) -> ir.Value:
     """Norm, non-linearity, convolution; a projection takes the first non-linearity's result."""
-    first = y = norm_relu(x, "norm1")
+    first = y = recipe.norm_relu(x, "norm1")
     for number, layer in enumerate(layers, 1):
         if number > 1:
-            y = norm_relu(y, f"norm{number}")
-        conv = ir.Conv2d(layer.out, layer.kernel, layer.stride, groups=layer.groups, bias=False)
-        y = conv(y, name=f"conv{number}")
+            y = recipe.norm_relu(y, f"norm{number}")
+        y = layer(y, recipe, f"conv{number}")
 
     def project(x: ir.Value) -> ir.Value:
-        return ir.Conv2d(layers[-1].out, 1, stride, bias=False)(x, name="project")
+        return recipe.conv(x, layers[-1].out, 1, stride, name="project")
 
     y = drop_path(attend(y, recipe), rate)
     return add_shortcut(y, x, first, project, stride, recipe)
+
+
+@ir.block
+def pyramidal(
+    x: ir.Value, layers: list[Layer], stride: int, recipe: Recipe, rate: ir.Operand
+) -> ir.Value:
+    """Pre-activation with a norm more and a non-linearity less (Han et al., 2017, figure 6(d))."""
+    y = recipe.norm()(x, name="norm1")
+    for number, layer in enumerate(layers, 1):
+        if number > 1:
+            y = recipe.norm_relu(y, f"norm{number}")
+        y = layer(y, recipe, f"conv{number}")
+    y = recipe.norm()(y, name="norm_last")
+
+    def project(x: ir.Value) -> ir.Value:
+        return recipe.conv_norm(x, layers[-1].out, 1, stride, name="project")
+
+    y = drop_path(attend(y, recipe), rate)
+    return add_shortcut(y, x, x, project, stride, recipe)
+
+
+ORDERS = {"post": post_activation, "pre": pre_activation, "pyramidal": pyramidal}
 
 
 def attend(y: ir.Value, recipe: Recipe) -> ir.Value:
@@ -149,17 +200,21 @@ def add_shortcut(
     stride: int,
     recipe: Recipe,
 ) -> ir.Value:
-    """Add ``x``; where its shape differs, project it, or subsample it and pad it with zeros."""
+    """Add ``x``; where its shape differs, project it, or subsample or pool it and pad it with zeros."""
     channels = y.dim("C")
     changes = (x.dim("C") != channels) if stride == 1 else True
 
-    def pad(x: ir.Value, projected: ir.Value) -> ir.Value:
-        x = ir.Subsample(stride)(x) if stride > 1 else x
-        return ir.Pad((0, 0, 0, 0, 0, channels - x.dim("C")))(x)
+    def padded(smaller: Callable[..., ir.Value]) -> Callable[..., ir.Value]:
+        def pad(x: ir.Value, projected: ir.Value) -> ir.Value:
+            x = smaller(x) if stride > 1 else x
+            return ir.Pad((0, 0, 0, 0, 0, channels - x.dim("C")))(x)
+
+        return pad
 
     branches: dict[Any, Any] = {
         "projection": ir.when(changes, lambda x, projected: project(projected), lambda x, _: x),
-        "pad": pad,
+        "pad": padded(ir.Subsample(stride)),
+        "pool": padded(ir.AvgPool(2, 2, padding=0, ceil=True)),
         "none": lambda x, projected: x,
     }
     fitted = ir.switch(recipe.shortcut, branches)(x, projected, name="shortcut")
@@ -168,23 +223,27 @@ def add_shortcut(
 
 
 def unit(
-    x: ir.Value, recipe: Recipe, filters: ir.Operand, stride: int, rate: ir.Operand, name: str
+    x: ir.Value,
+    recipe: Recipe,
+    filters: ir.Operand,
+    name: str,
+    stride: int = 1,
+    dilation: int = 1,
+    rate: ir.Operand = 0.0,
 ) -> ir.Value:
     """One residual unit: (C, H, W) -> (filters, or four times as many, H / stride, W / stride)."""
 
     def ordered(layers: list[Layer]) -> Callable[[ir.Value], ir.Value]:
-        def post(x: ir.Value) -> ir.Value:
-            return post_activation(x, layers, stride, recipe, rate)
-
-        def pre(x: ir.Value) -> ir.Value:
-            return pre_activation(x, layers, stride, recipe, rate)
-
-        return choose(recipe.order, post=post, pre=pre)
+        branches = {
+            order: lambda x, kind=kind: kind(x, layers, stride, recipe, rate)
+            for order, kind in ORDERS.items()
+        }
+        return choose(recipe.order, **branches)
 
     built: ir.Value = choose(
         recipe.unit,
-        basic=ordered(basic(filters, stride)),
-        bottleneck=ordered(bottleneck(recipe, filters, stride)),
+        basic=ordered(basic(filters, stride, dilation)),
+        bottleneck=ordered(bottleneck(recipe, filters, stride, dilation)),
     )(x, name=name)
     return built
 
@@ -194,18 +253,25 @@ def unit(
 
 def imagenet_stem(image: ir.Value, recipe: Recipe) -> ir.Value:
     """A strided 7x7 (or three 3x3, as SENet-154 has) and a strided max pool."""
-    width = ir.choice("stem_width", 64, 128, searched=False)
+    width = ir.choice("stem_width", 64, 128, 192, 256, searched=False)
     three = ir.choice("stem", "7x7", "3x3", searched=False) == "3x3"
     # SENet's networks came from Caffe, whose pools round up instead of padding.
-    caffe = ir.choice("stem_pool", "padded", "caffe", searched=False) == "caffe"
+    # BiT pads with zeros, where pools otherwise leave borders out.
+    pool = ir.choice("stem_pool", "padded", "caffe", "zeros", searched=False)
+    caffe = pool == "caffe"
 
     def two(x: ir.Value) -> ir.Value:
-        x = conv_bn_act(x, width // 2, 3, 2, name="conv1")
-        return conv_bn_act(x, width // 2, 3, name="conv2")
+        for number, stride in ((1, 2), (2, 1)):
+            x = recipe.conv_norm(x, width // 2, 3, stride, name=f"conv{number}")
+            x = ir.Activation("relu")(x)
+        return x
 
     x = ir.when(three, two, lambda x: x)(image, name="stem_start")
     x = first(x, width, ir.where(three, 3, 7), ir.where(three, 1, 2), recipe)
-    return ir.MaxPool(3, 2, padding=ir.where(caffe, 0, 1), ceil=caffe)(x, name="stem_pool")
+    x = ir.when(pool == "zeros", ir.Pad((1, 1, 1, 1)), lambda x: x)(x, name="stem_pad")
+    return ir.MaxPool(3, 2, padding=ir.where(pool == "padded", 1, 0), ceil=caffe)(
+        x, name="stem_pool"
+    )
 
 
 def cifar_stem(image: ir.Value, recipe: Recipe) -> ir.Value:
@@ -218,8 +284,9 @@ def first(
     x: ir.Value, width: ir.Operand, kernel: ir.Operand, stride: ir.Operand, recipe: Recipe
 ) -> ir.Value:
     """The first convolution; units of pre-activation normalise its result themselves."""
-    x = ir.Conv2d(width, kernel, stride, bias=False)(x, name="stem_conv")
-    return norm_relu_where(recipe.order == "post", x, "stem_norm")
+    x = recipe.conv(x, width, kernel, stride, name="stem_conv")
+    post = recipe.order == "post"
+    return recipe.norm_where(recipe.order != "pre", post, x, "stem_norm")
 
 
 SKELETONS = {
@@ -229,33 +296,95 @@ SKELETONS = {
 """Each skeleton's stem, the filters of its first stage, and the most units of each stage."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What changes from unit to unit.
+
+    Attributes:
+        filters: of a unit, given how many units are before it.
+        rate: of stochastic depth, likewise.
+        varied: whether they depend on it; units are then traced one by one.
+    """
+
+    filters: Callable[[ir.Operand], ir.Operand]
+    rate: Callable[[ir.Operand], ir.Operand]
+    varied: bool
+
+
 def residual_stage(
     x: ir.Value,
     recipe: Recipe,
-    filters: ir.Operand,
+    plan: Plan,
     number: int,
     depth: ir.Operand,
-    rates: tuple[ir.Operand, ir.Operand] | None,
+    done: ir.Operand,
+    dilation: tuple[int, int] = (1, 1),
 ) -> ir.Value:
-    """Apply ``depth`` units, the first strided except in stage 1.
+    """Apply ``depth`` units after the ``done`` ones before.
 
-    ``rates`` are how much the rate of stochastic depth grows a unit, and the units before.
+    The first has the stride, except in stage 1, or where the stage has ``dilation`` (of its first unit,
+    of the others) instead.
     """
-    stride = 1 if number == 1 else 2
+    stride = 2 if number > 1 and dilation == (1, 1) else 1
 
-    def rate(i: int) -> ir.Operand:
-        return rates[0] * (rates[1] + i + 1) if rates else 0.0
+    def one(x: ir.Value, place: ir.Operand, name: str = "unit", **more: int) -> ir.Value:
+        return unit(x, recipe, plan.filters(place), name, rate=plan.rate(place), **more)
 
-    def plain(x: ir.Value) -> ir.Value:
-        return unit(x, recipe, filters, 1, 0.0, "unit")
+    def same(x: ir.Value) -> ir.Value:
+        return one(x, done, dilation=dilation[1])
 
-    def dropping(x: ir.Value, i: int) -> ir.Value:
-        return unit(x, recipe, filters, 1, rate(i + 1), "unit")
+    def varied(x: ir.Value, i: int) -> ir.Value:
+        return one(x, done + i + 1, dilation=dilation[1])
 
     with ir.scope(f"stage{number}"):
-        x = unit(x, recipe, filters, stride, rate(0), "first")
-        repeated: ir.Value = ir.repeat(dropping if rates else plain, depth - 1)(x)
+        x = one(x, done, "first", stride=stride, dilation=dilation[0])
+        repeated: ir.Value = ir.repeat(varied if plan.varied else same, depth - 1)(x)
     return repeated
+
+
+def trunk(
+    image: ir.Value,
+    recipe: Recipe,
+    skeleton: str = "imagenet",
+    deepest: tuple[int, ...] | None = None,
+    alphas: tuple[int, ...] = (),
+    drop_path: float = 0.0,
+    dilated: int = 0,
+) -> ir.Value:
+    """All but the classifier: (channels, size, size) -> the last stage's map.
+
+    The ``dilated`` last stages trade their stride for dilated convolutions.
+    """
+    stem, base, most = SKELETONS[skeleton]
+    limits = deepest or most
+    alpha = ir.choice("alpha", *alphas, ordered=True) if alphas else None
+    x = stem(image, recipe)
+    depths = []
+    for stage, limit in enumerate(limits, 1):
+        with ir.scope(f"stage{stage}"):
+            depths.append(ir.integer("depth", 1, limit))
+    total = sum(depths)
+
+    def rate(place: ir.Operand) -> ir.Operand:
+        return drop_path / total * (place + 1) if drop_path else 0.0
+
+    done: ir.Operand = 0
+    dilation = 1
+    for stage, depth in enumerate(depths, 1):
+        width = ir.nearest_integer(base * 2 ** (stage - 1) * recipe.width)
+
+        def filters(place: ir.Operand, width: ir.Operand = width) -> ir.Operand:
+            if alpha is None:
+                return width
+            # Han et al. (2017), equation 3; rounded as the released code does.
+            return ir.nearest_integer(base * recipe.width + alpha * (place + 1) / total)
+
+        plan = Plan(filters, rate, bool(alphas or drop_path))
+        before = dilation
+        dilation *= 2 if stage > len(depths) - dilated else 1
+        x = residual_stage(x, recipe, plan, stage, depth, done, (before, dilation))
+        done = depth + done
+    return recipe.norm_where(*((recipe.order != "post"),) * 2, x, "norm")
 
 
 def space(
@@ -270,6 +399,8 @@ def space(
     attentions: tuple[str, ...] = ("none", "se", "cbam"),
     widths: tuple[float, ...] = (1, 1.5, 2, 4, 8, 10),
     groups: tuple[int, ...] = (1, 32, 64),
+    alphas: tuple[int, ...] = (),
+    norm: str = "batch",
     drop_path: float = 0.0,
     dropout: float = 0.0,
 ) -> ir.Space:
@@ -280,132 +411,18 @@ def space(
         skeleton: ``"imagenet"``, four stages of 64 to 512 filters after a stride of 4, or
             ``"cifar"``, three of 16 to 64 at full size.
         deepest: most units of each stage; by default those of ResNet-152, or 110.
-        units, orders, attentions: kinds of unit, places of the norm, and gates, that search may choose.
+        units, orders, attentions: kinds of unit, places of the norm (``"post"``, ``"pre"``,
+            ``"pyramidal"``), and gates, that search may choose.
         widths, groups: factors of all filters, and groups of a bottleneck's 3x3, likewise.
+        alphas: filters that a pyramid adds from first to last unit, a little in each; without, stages
+            double them.
+        norm: ``"batch"``, or ``"group"`` for group norm and standardised weights.
         drop_path: rate of stochastic depth at the last unit; it grows linearly from the first.
         dropout: rate before the classifier.
     """
-    if skeleton not in SKELETONS:
-        raise ir.SpaceError(f"resnet: expected skeleton imagenet or cifar, got {skeleton!r}")
-    stem, base, most = SKELETONS[skeleton]
-    recipe = Recipe(units, orders, attentions, widths, groups)
-    x = stem(ir.image(channels, size), recipe)
-    depths = []
-    for stage, limit in enumerate(deepest or most, 1):
-        with ir.scope(f"stage{stage}"):
-            depths.append(ir.integer("depth", 1, limit))
-    done: ir.Operand = 0
-    for stage, depth in enumerate(depths, 1):
-        filters = ir.nearest_integer(base * 2 ** (stage - 1) * recipe.width)
-        rates = (drop_path / sum(depths), done) if drop_path else None
-        x = residual_stage(x, recipe, filters, stage, depth, rates)
-        done = depth + done
-    x = norm_relu_where(recipe.order == "pre", x, "norm")
+    for what, value, known in (("skeleton", skeleton, SKELETONS), ("norm", norm, NORMS)):
+        if value not in known:
+            raise ir.SpaceError(f"resnet: expected {what} {' or '.join(known)}, got {value!r}")
+    recipe = Recipe(units, orders, attentions, widths, groups, norm)
+    x = trunk(ir.image(channels, size), recipe, skeleton, deepest, alphas, drop_path)
     return ir.Space(classifier(x, classes, dropout), name="resnet")
-
-
-# -- published networks -----------------------------------------------------------------------------
-
-HE = "He et al. (2016), table 1"
-CBAM = "Woo et al. (2018), table 1"
-
-
-def _model(
-    unit: str,
-    depths: Sequence[int],
-    source: str,
-    settings: Mapping[str, Any] | None = None,
-    **more: Any,
-) -> ir.Model:
-    point: dict[str, Any] = {"unit": unit, "order": "post", "width": 1, "attention": "none"}
-    point |= {"inner_width": 1, "groups": 1} if unit == "bottleneck" else {}
-    point |= {f"stage{stage}/depth": depth for stage, depth in enumerate(depths, 1)}
-    return ir.Model({**point, **more}, settings or {}, source)
-
-
-SIZES: dict[int, tuple[str, tuple[int, ...]]] = {
-    18: ("basic", (2, 2, 2, 2)),
-    34: ("basic", (3, 4, 6, 3)),
-    50: ("bottleneck", (3, 4, 6, 3)),
-    101: ("bottleneck", (3, 4, 23, 3)),
-    152: ("bottleneck", (3, 8, 36, 3)),
-}
-
-
-def _imagenet(layers: int, source: str = HE, **more: Any) -> ir.Model:
-    return _model(*SIZES[layers], source, **more)
-
-
-def _v1(layers: int, source: str = HE, **more: Any) -> ir.Model:
-    """The paper's own bottleneck: the first 1x1 has the stride. Basic units are as they are."""
-    return _imagenet(layers, source, **more, **({"stride_in": "1x1"} if layers >= 50 else {}))
-
-
-def _cifar(units: int, source: str, unit: str = "basic", **more: Any) -> ir.Model:
-    settings = {"skeleton": "cifar", "classes": 10, "size": 32, **more.pop("settings", {})}
-    return _model(unit, (units,) * 3, source, settings, **more)
-
-
-CARDINAL: dict[str, Any] = {"groups": 32, "inner_width": 2}  # 32x4d
-XIE, HU = "Xie et al. (2017), table 1", "Hu et al. (2018), table 2"
-LI = "Li et al. (2018), section 5 and released code"
-LARGE: dict[str, Any] = {"size": 320}
-SENET_154: dict[str, Any] = {
-    **{"groups": 64, "inner_width": 4, "halve_first": True, "projection": 3},
-    **{"stem": "3x3", "stem_width": 128, "stem_pool": "caffe"},
-    "settings": {**LARGE, "dropout": 0.2},
-}
-
-PLAIN = {"units": ("basic",), "orders": ("post",), "attentions": ("none",)}  # quick to build
-
-MODELS: dict[str, ir.Model] = {
-    **{f"resnet{layers}": _imagenet(layers) for layers in SIZES},
-    **{f"resnet{layers}_v1": _v1(layers) for layers in (50, 101, 152)},
-    **{
-        f"se_resnet{layers}": _v1(layers, HU, attention="se", stem_pool="caffe") for layers in SIZES
-    },
-    **{f"cbam_resnet{layers}": _v1(layers, CBAM, attention="cbam") for layers in (18, 34, 50, 101)},
-    "resnext50_32x4d": _imagenet(50, XIE, **CARDINAL),
-    "resnext101_32x4d": _imagenet(101, XIE, **CARDINAL),
-    "resnext50_32x4d_v1": _v1(50, CBAM, **CARDINAL),
-    "resnext101_32x4d_v1": _v1(101, CBAM, **CARDINAL),
-    "resnext101_64x4d": _imagenet(101, XIE, groups=64, inner_width=4, settings=LARGE),
-    "se_resnext50_32x4d": _imagenet(50, HU, attention="se", stem_pool="caffe", **CARDINAL),
-    "se_resnext101_32x4d": _imagenet(101, HU, attention="se", stem_pool="caffe", **CARDINAL),
-    "se_resnext50_32x4d_v1": _v1(50, CBAM, attention="se", **CARDINAL),
-    "se_resnext101_32x4d_v1": _v1(101, CBAM, attention="se", **CARDINAL),
-    "cbam_resnext50_32x4d": _v1(50, CBAM, attention="cbam", **CARDINAL),
-    "cbam_resnext101_32x4d": _v1(101, CBAM, attention="cbam", **CARDINAL),
-    "senet154": _imagenet(
-        152, "Hu et al. (2018), section 6.3 and released code", attention="se", **SENET_154
-    ),
-    "wrn50_2": _imagenet(50, "Zagoruyko & Komodakis (2016), section 3.4", inner_width=2),
-    **{
-        f"wideresnet18_{int(10 * width)}{suffix}": _imagenet(
-            18, CBAM, width=width, attention=attention
-        )
-        for width in (1.5, 2)
-        for suffix, attention in (("", "none"), ("_se", "se"), ("_cbam", "cbam"))
-    },
-    # CIFAR: 6n + 2 layers of basic units, or 9n + 2 of bottlenecks.
-    "plain20_cifar": _cifar(3, "He et al. (2016), section 4.2", shortcut="none"),
-    "plain56_cifar": _cifar(9, "He et al. (2016), section 4.2", shortcut="none"),
-    "resnet20_cifar": _cifar(3, "He et al. (2016), section 4.2", shortcut="pad"),
-    "resnet110_cifar": _cifar(18, "He et al. (2016), section 4.2", shortcut="pad"),
-    "resnet56_cifar": _cifar(9, LI),
-    "resnet56_cifar_noskip": _cifar(9, LI, shortcut="none"),
-    "resnet110_cifar_noskip": _cifar(18, LI, shortcut="none"),
-    **{f"wrn56_k{k}": _cifar(9, LI, width=k, stem_width=16 * k) for k in (1, 2, 4, 8)},
-    "wrn56_k8_noskip": _cifar(9, LI, width=8, stem_width=128, shortcut="none"),
-    "wrn28_10_cifar": _cifar(4, "Zagoruyko & Komodakis (2016), table 4", order="pre", width=10),
-    "resnet1001_preact": _cifar(
-        111,
-        "He et al. (2016b), table 4",
-        "bottleneck",
-        order="pre",
-        settings={"deepest": (111, 111, 111)},
-    ),
-    "stochastic_depth_resnet": _cifar(
-        18, "Huang et al. (2016), section 4", settings={"drop_path": 0.5, **PLAIN}
-    ),
-}

@@ -77,6 +77,10 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
         ((8, 3, 2, "half", 1, 2, False), (MAP,)),
         ((8, 3, 1, "same", 1, 1, True, "kaiming_normal_fan_in", 1e-4, 0.5), (MAP,)),
     ],
+    "StandardisedConv2d": [
+        ((8, 3, 2, "half", 1, 2, False), (MAP,)),
+        ((8, 3, 1, "same", 1, 1, True, "kaiming_normal_fan_in", 1e-4, 0.5), (MAP,)),
+    ],
     "Subsample": [((), (MAP,)), ((2, 1), (MAP,))],
     "Subtract": [((), (MAP, MAP))],
     "Unfold": [((3, 2, 1), (MAP,)), ((2,), (MAP,))],

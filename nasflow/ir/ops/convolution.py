@@ -13,7 +13,7 @@ from nasflow.ir.span import prefix
 from nasflow.ir.types import Type
 from nasflow.ir.weight import Factor, Weight, axis, init
 
-__all__ = ["Conv1d", "Conv2d", "Conv3d"]
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "StandardisedConv2d"]
 
 
 def spread(value: Scalar, rank: int, what: str, least: int = 1) -> tuple[int, ...]:
@@ -91,6 +91,10 @@ class _Convolution(Operation):
     def _borders(self, x: Type) -> Borders:
         return borders(self.padding, x.shape[1:], *self._window())
 
+    def _layer(self) -> tuple[str, dict[str, tuple[Scalar, Scalar]]]:
+        """Return PyTorch's class, and what its construction takes beyond a convolution's arguments."""
+        return f"nn.Conv{self.rank}d", {}
+
     def _channels(self, x: Type) -> tuple[int, int, int]:
         if x.axes != self.axes or x.dtype != "float":
             raise TypeRuleError(
@@ -164,8 +168,9 @@ class _Convolution(Operation):
         pads = self._borders(x)
         even = all(before == after for before, after in pads)
         padding = joined(tuple(before for before, _ in pads)) if even else 0
+        callee, more = self._layer()
         built = module(
-            f"nn.Conv{self.rank}d",
+            callee,
             ("in_channels", channels),
             ("out_channels", out),
             ("kernel_size", kernel),
@@ -174,6 +179,7 @@ class _Convolution(Operation):
             dilation=(dilation, 1),
             groups=(groups, 1),
             bias=(bool(self.bias), True),
+            **more,
         )
         if even:
             return built
@@ -238,3 +244,73 @@ class Conv3d(_Convolution):
     init: Operand = "kaiming_normal_fan_out"
     rank: ClassVar[int] = 3
     axes: ClassVar[tuple[str, ...]] = ("C", "T", "H", "W")
+
+
+@operation
+class StandardisedConv2d(_Convolution):
+    """Convolve with filters of mean 0 and variance 1: (C, H, W) -> (out, H', W').
+
+    Qiao et al. (2019), "Weight Standardization" (arXiv 1903.10520), section 3. With a number as ``gain``
+    each filter also has a learned gain that starts there, over the square root of the fan in (Brock et al.,
+    2021, "Characterizing signal propagation", arXiv 2101.08692, equation 3). Else as Conv2d.
+    """
+
+    out: Operand
+    kernel: Operand = 1
+    stride: Operand = 1
+    padding: Operand = "half"
+    dilation: Operand = 1
+    groups: Operand = 1
+    bias: Operand = True
+    init: Operand = "kaiming_normal_fan_out"
+    eps: Operand = 1e-5
+    gain: Operand = None
+    rank: ClassVar[int] = 2
+    axes: ClassVar[tuple[str, ...]] = ("C", "H", "W")
+    support: ClassVar[str] = '''
+class StandardisedConv2d(nn.Conv2d):
+    """Convolve with filters of mean 0 and variance 1, or with ``gained`` of a learned scale."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        eps: float = 1e-5,
+        gained: bool = False,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
+        self.eps = eps
+        self.gain = nn.Parameter(torch.ones(out_channels)) if gained else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        filters = self.weight.flatten(1)
+        variance, mean = torch.var_mean(filters, dim=1, correction=0, keepdim=True)
+        filters = (filters - mean) * torch.rsqrt(variance + self.eps)
+        if self.gain is not None:
+            filters = filters * (self.gain * filters.shape[1] ** -0.5)[:, None]
+        return self._conv_forward(x, filters.view_as(self.weight), self.bias)
+'''
+
+    def _layer(self) -> tuple[str, dict[str, tuple[Scalar, Scalar]]]:
+        eps: Any = self.eps
+        return "StandardisedConv2d", {
+            "eps": (eps, 1e-5),
+            "gained": (self.gain is not None, False),
+        }
+
+    def weights(self, *types: Type) -> tuple[Weight, ...]:
+        weight, *biases = super().weights(*types)
+        if self.gain is None:
+            return (weight, *biases)
+        if not isinstance(self.gain, (int, float)):
+            raise TypeRuleError(f"StandardisedConv2d: expected a number as gain, got {self.gain!r}")
+        start = init(("constant", float(self.gain)))
+        return (weight, *biases, Weight("gain", (weight.axes[0],), start))
