@@ -29,6 +29,8 @@ STAGED = {"sizes": (32, 64), "classes": 5, "stems": (8, 16), "features": (16, 24
 SMALL: dict[str, dict[str, Any]] = {
     "alphanet": STAGED,
     "bignas": STAGED,
+    "autoformer": {"size": 64, "classes": 5, "widths": (16, 24), "heads": (2, 3), "ratios": (2, 3),
+                   "depths": (1, 2), "head_width": 8, "reach": 2},
     "levit": {"size": 64, "classes": 5, "key_width": 8, "widths": ((16, 24), (24, 32), (32,)),
               "heads": ((2, 3), (3,), (4, 6)), "depths": ((1, 2), (1, 2), (1, 1))},
     "ofa": {"sizes": (32, 64), "classes": 5, "widths": (0.25, 0.5), "depths": (1, 2)},
