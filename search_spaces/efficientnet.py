@@ -36,6 +36,7 @@ def space(
     widths: tuple[float, ...] = WIDTHS,
     depths: tuple[float, ...] = DEPTHS,
     sizes: tuple[int, ...] = SIZES,
+    scale: float = 1.0,
     drop_path: float = 0.0,
 ) -> ir.Space:
     """Return the space of scaled baselines.
@@ -44,21 +45,25 @@ def space(
         classes, channels: number of classes; channels of the images.
         size: side of the images where it is not to be chosen; it replaces ``sizes``.
         widths, depths, sizes: factors of all filters and of all stages' layers, and sides of the
-            images in pixels: what compound scaling chooses.
+            images in pixels: those of the published networks.
+        scale: largest further factor of each, for ``strategy=compound_scaling`` (see :func:`ir.factors`).
         drop_path: rate of stochastic depth at the last layer; it grows with the stage.
     """
+    factors = ir.factors(scale)
     width = ir.choice("width", *widths, ordered=True)
     depth = ir.choice("depth", *depths, ordered=True)
     side = ir.choice("resolution", *((size,) if size else sizes), ordered=True)
     dropout = ir.choice("dropout", 0.0, 0.2, 0.3, 0.4, 0.5, searched=False)
 
     def scaled(filters: int) -> ir.Operand:
-        return ir.round_to_8(filters * width)
+        return ir.round_to_8(filters * width * factors.width)
 
-    x = conv_bn_act(ir.image(channels, side), scaled(32), 3, 2, activation="silu", name="stem")
+    x = conv_bn_act(
+        ir.image(channels, factors.side(side)), scaled(32), 3, 2, activation="silu", name="stem"
+    )
     for number, (filters, stride) in enumerate(STAGES, 1):
         with ir.scope(f"stage{number}"):
-            layers = ir.ceil(ir.integer("layers", 1, 4) * depth)
+            layers = ir.ceil(factors.layers(ir.integer("layers", 1, 4) * depth))
             kernel = ir.choice("kernel", 3, 5, ordered=True)
             expand = ir.choice("expand", 1, 3, 6, ordered=True)
             se = ir.choice("se", 0.0, 0.25, ordered=True)

@@ -350,19 +350,21 @@ def trunk(
     alphas: tuple[int, ...] = (),
     drop_path: float = 0.0,
     dilated: int = 0,
+    factors: ir.Factors | None = None,
 ) -> ir.Value:
     """All but the classifier: (channels, size, size) -> the last stage's map.
 
     The ``dilated`` last stages trade their stride for dilated convolutions.
     """
     stem, base, most = SKELETONS[skeleton]
+    factors = factors or ir.factors()
     limits = deepest or most
     alpha = ir.choice("alpha", *alphas, ordered=True) if alphas else None
     x = stem(image, recipe)
     depths = []
     for stage, limit in enumerate(limits, 1):
         with ir.scope(f"stage{stage}"):
-            depths.append(ir.integer("depth", 1, limit))
+            depths.append(factors.layers(ir.integer("depth", 1, limit)))
     total = sum(depths)
 
     def rate(place: ir.Operand) -> ir.Operand:
@@ -371,7 +373,7 @@ def trunk(
     done: ir.Operand = 0
     dilation = 1
     for stage, depth in enumerate(depths, 1):
-        width = ir.nearest_integer(base * 2 ** (stage - 1) * recipe.width)
+        width = ir.nearest_integer(base * 2 ** (stage - 1) * recipe.width * factors.width)
 
         def filters(place: ir.Operand, width: ir.Operand = width) -> ir.Operand:
             if alpha is None:
@@ -401,6 +403,7 @@ def space(
     groups: tuple[int, ...] = (1, 32, 64),
     alphas: tuple[int, ...] = (),
     norm: str = "batch",
+    scale: float = 1.0,
     drop_path: float = 0.0,
     dropout: float = 0.0,
 ) -> ir.Space:
@@ -417,6 +420,7 @@ def space(
         alphas: filters that a pyramid adds from first to last unit, a little in each; without, stages
             double them.
         norm: ``"batch"``, or ``"group"`` for group norm and standardised weights.
+        scale: largest factor of depths, widths and images' side for ``strategy=compound_scaling``.
         drop_path: rate of stochastic depth at the last unit; it grows linearly from the first.
         dropout: rate before the classifier.
     """
@@ -424,5 +428,7 @@ def space(
         if value not in known:
             raise ir.SpaceError(f"resnet: expected {what} {' or '.join(known)}, got {value!r}")
     recipe = Recipe(units, orders, attentions, widths, groups, norm)
-    x = trunk(ir.image(channels, size), recipe, skeleton, deepest, alphas, drop_path)
+    factors = ir.factors(scale)
+    image = ir.image(channels, factors.side(size))
+    x = trunk(image, recipe, skeleton, deepest, alphas, drop_path, factors=factors)
     return ir.Space(classifier(x, classes, dropout), name="resnet")

@@ -20,17 +20,22 @@ def space(
     patches: tuple[int, ...] = (14, 16, 32),
     heads: tuple[int, ...] = (3, 6, 12, 16),
     depths: tuple[int, int] = (6, 32),
+    scale: float = 1.0,
     drop_rate: float = 0.0,
 ) -> ir.Space:
     """Return the space of vision transformers for square images of ``size`` pixels.
 
     The width is heads x head_width. ``drop_rate`` is the last block's rate; the first block's is 0.
+    ``scale`` is the largest factor of depth, head width and images' side for
+    ``strategy=compound_scaling``.
     """
+    factors = ir.factors(scale)
     patch = ir.choice("patch", *patches, ordered=True)
     head_count = ir.choice("heads", *heads, ordered=True)
-    head_width = ir.choice("head_width", 64, 80, searched=False, default=64)
+    each = ir.choice("head_width", 64, 80, searched=False, default=64)
+    head_width = ir.round_to_8(each * factors.width)
     ratio = ir.choice("mlp_ratio", 2, 3, 4, ordered=True)
-    depth = ir.integer("depth", *depths)
+    depth = factors.layers(ir.integer("depth", *depths))
     layer_scale = ir.choice("layer_scale", False, True, searched=False, default=False)
     class_position = ir.choice("class_position", True, False, searched=False, default=True)
     width = head_count * head_width
@@ -42,7 +47,7 @@ def space(
         y = mlp(ir.LayerNorm(EPS)(x, name="norm2"), ratio * width)
         return residual(x, scaled(y, layer_scale, "ls2"), rate)
 
-    x = ir.image(channels, size)
+    x = ir.image(channels, factors.side(size, patch))
     x = ir.Conv2d(width, patch, patch, padding=0, init="torch")(x, name="patch_embed")
     x = ir.Rearrange("c h w -> L=(h w) D=c")(x)
     x = ir.when(class_position, embed_all, embed_patches)(x, name="embed")

@@ -27,6 +27,8 @@ def conclude(run: Run) -> None:
         f"{len(run.entries):,} networks evaluated in {run.seconds:,.0f} s "
         f"({len(run.failed):,} failed, {run.duplicates:,} duplicates and {run.refused:,} refused not evaluated)"
     )
+    if run.utilisation is not None:
+        print(f"workers were busy {run.utilisation:.1%} of the time until the last candidate began")
     if not run.ranked:
         print(f"no network succeeded; the reasons are in {named(run.out / 'ledger.jsonl')}")
         return
@@ -39,7 +41,7 @@ def conclude(run: Run) -> None:
         f"best      {named(folder)}/model.py, weights.safetensors, graph.json, pictures"
     )
     for name in family:
-        print(f"{name:<9} {run.out / name}")
+        print(f"{name:<9} {named(run.out / name)}")
     print(f"train it  python -m nasflow train run={named(run.out)} rank=1")
 
 

@@ -14,6 +14,7 @@ from nasflow.report.text import decisions
 
 if TYPE_CHECKING:
     from nasflow.ir import Graph
+    from nasflow.search.remarks import Remarks
     from nasflow.search.results import Entry, Run
 
 COSTS = ("macs", "params", "latency_ms")  # quality is drawn against the first that was measured
@@ -22,8 +23,13 @@ MOST_PICTURES = 4  # of one network
 DOT, FRONT = "#3b73b9", "#c2571a"
 
 
-def page(run: Run, networks: Mapping[int, Graph], config: str) -> str:
-    """Return the page; `networks` are the best graphs by proposal number, `config` is the run's, as YAML."""
+def page(
+    run: Run, networks: Mapping[int, Graph], config: str, remarks: Remarks | None = None
+) -> str:
+    """Return the page; `networks` are the best graphs by proposal number, `config` is the run's, as YAML.
+
+    `remarks` are the strategy's own.
+    """
     title = f"{run.out.resolve().name}: {_outcome(run)}"
     style = files("nasflow.report").joinpath("page.css").read_text(encoding="utf-8")
     parts = [
@@ -32,6 +38,7 @@ def page(run: Run, networks: Mapping[int, Graph], config: str) -> str:
         "<h2>History</h2>",
         _history(run),
         *_against_cost(run),
+        *_remarks(remarks),
         "<h2>Best networks</h2>",
         _table(run.ranked[: max(len(networks), 5)]),
         *(_network(rank, run, n, graph) for rank, (n, graph) in enumerate(networks.items(), 1)),
@@ -52,6 +59,14 @@ def page(run: Run, networks: Mapping[int, Graph], config: str) -> str:
             "",
         ]
     )
+
+
+def _remarks(remarks: Remarks | None) -> list[str]:
+    if remarks is None:
+        return []
+    rows = [[str(cell) for cell in row] for row in remarks.rows]
+    drawn = _cells(remarks.header, rows) if rows else ""
+    return ["<h2>What the strategy found</h2>", f"<p>{escape(remarks.text)}</p>", drawn]
 
 
 def reward(entry: Entry) -> float:
