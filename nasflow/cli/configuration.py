@@ -70,7 +70,7 @@ def fields(command: str) -> list[str]:
     """Return the lines of the command's own configuration file below its defaults list."""
     lines = _text(command).splitlines()
     start = next((i for i, line in enumerate(lines) if line.strip() == "- _self_"), -1)
-    return [line for line in lines[start + 1 :] if line.strip()]
+    return [line for line in lines[start + 1 :] if line.strip() and not line.startswith("  - ")]
 
 
 def combinations(overrides: Sequence[str]) -> list[tuple[str, ...]]:

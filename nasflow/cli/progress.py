@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from nasflow.report.plot import short
-from nasflow.search.events import Asked, Ended, Event, Failed, Finished, Refused, Started
+from nasflow.search.events import Asked, Ended, Event, Failed, Finished, Refused, Started, Trained
 
 if TYPE_CHECKING:
     from nasflow.search.budget import Budget
@@ -66,10 +66,14 @@ class Live:
         """Show one event."""
         if isinstance(event, Started):
             self.evaluated = event.evaluated
+            if event.note:
+                self.console.print(event.note)
             if event.evaluated or event.reissued:
                 self.console.print(
                     f"going on after {event.evaluated:,} results, {event.reissued} in flight again"
                 )
+        elif isinstance(event, Trained):
+            self._trained(event)
         elif isinstance(event, Asked):
             self.open.add(event.n)
         elif isinstance(event, Refused):
@@ -96,6 +100,14 @@ class Live:
         mark = "  best so far" if event.best else ""
         text = f"{event.n:5}  {measures(event.result.measures)}  {event.seconds:.1f} s{mark}"
         self._line(text, style="bold" if event.best else None, always=event.best)
+
+    def _trained(self, event: Trained) -> None:
+        shown = {k: v for k, v in event.measures.items() if k not in ("epoch", "seconds")}
+        text = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        spent = f"{event.measures['seconds']:.1f} s"
+        last = event.measures["epoch"] == event.epochs
+        head = f"epoch {event.measures['epoch']:3.0f} of {event.epochs}"
+        self._line(f"{head}  {text}  {spent}", always=last or "biggest" in shown)
 
     def _line(self, text: str, style: str | None = None, always: bool = False) -> None:
         now = time.monotonic()

@@ -54,6 +54,9 @@ def save_training(path: Path, training: Training, notes: Mapping[str, Any]) -> N
     if training.average:
         average = training.average.module.state_dict()
         tensors |= {f"average/{name}": value for name, value in average.items()}
+    teacher = getattr(training, "teacher", None)
+    if teacher is not None:
+        tensors |= {f"teacher/{name}": value for name, value in teacher.state_dict().items()}
     plain: dict[str, Any] = {}
     state = training.optimizer.state_dict()
     for index, slots in state["state"].items():

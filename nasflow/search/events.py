@@ -15,11 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Started:
-    """The loop begins; after a resume `evaluated` results are there already and `reissued` proposals come first."""
+    """The loop begins; after a resume `evaluated` results are there already and `reissued` proposals come first.
+
+    `note` says how much of the space is within hard limits, where there are any.
+    """
 
     out: Path
     evaluated: int
     reissued: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An epoch of training the weights that all candidates share has ended; `measures` has its number from 1."""
+
+    measures: dict[str, float]
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -71,5 +83,5 @@ class Ended:
     evaluated: int
 
 
-Event = Started | Asked | Refused | Finished | Failed | Ended
+Event = Trained | Started | Asked | Refused | Finished | Failed | Ended
 Observer = Callable[[Event], None]

@@ -157,8 +157,13 @@ def perform(
     return Outcome(error=error, seconds=time.perf_counter() - begin, fatal=fatal)
 
 
-def run_remote(work: str, job: str, report: Report | None = None) -> str:
-    """Evaluate a job given as JSON in a worker process; return the `Outcome` as JSON."""
+def run_remote(
+    work: str, job: str, report: Report | None = None, shared: Evaluate | None = None
+) -> str:
+    """Evaluate a job given as JSON in a worker process; return the `Outcome` as JSON.
+
+    `shared` is the evaluator where it came to this process as an object.
+    """
     order, sent = _order(work), json.loads(job)
     n = sent["n"]
     stuck = Path(tempfile.gettempdir()) / f"nasflow-{order.run}-{n}.stuck"
@@ -174,7 +179,7 @@ def run_remote(work: str, job: str, report: Report | None = None) -> str:
         os._exit(1)
 
     try:
-        evaluate = _evaluator(work)
+        evaluate = _evaluator(work) if shared is None else _settled(work, shared)
         point = thaw(sent["point"]) or {}
         network = _network(work, point, sent)
     except Exception as problem:
@@ -234,13 +239,22 @@ def _order(work: str) -> Work:
 @functools.lru_cache(maxsize=2)
 def _evaluator(work: str) -> Evaluate:
     """Build the evaluator once for the life of a worker, so that data is loaded once."""
-    order = _order(work)
-    sys.path.extend(p for p in order.paths if p not in sys.path and Path(p).exists())
-    evaluate = by_point(construct(order.evaluator))
+    _find_modules(work)
+    return _settled(work, by_point(construct(_order(work).evaluator)))
+
+
+def _settled(work: str, evaluate: Evaluate) -> Evaluate:
+    """Return an evaluator in a process that has what it needs."""
+    _find_modules(work)
     torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(order.threads)
+    if torch is not None and torch.get_num_threads() != _order(work).threads:
+        torch.set_num_threads(_order(work).threads)
     return evaluate
+
+
+def _find_modules(work: str) -> None:
+    known = _order(work).paths
+    sys.path.extend(p for p in known if p not in sys.path and Path(p).exists())
 
 
 @functools.lru_cache(maxsize=2)

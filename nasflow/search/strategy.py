@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,7 +10,10 @@ from nasflow.discovery import build, find
 from nasflow.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nasflow.ir import Point, Space
+    from nasflow.lower import Supernet
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,52 @@ class Strategy(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`, on a strategy constructed with the same arguments."""
+
+
+class OneShot(Strategy, Protocol):
+    """A strategy that also says how the shared weights of its space are trained.
+
+    Only `paths` is needed; what else is not defined is as said here. The run trains the weights
+    first (`nasflow.evaluate.sharing`), then evaluates what `ask` proposes in them. All of these
+    depend on the seed and their arguments alone, so that a killed training resumes exactly.
+    """
+
+    budgets: tuple[float, ...]
+    """Upper bounds on the measure `cost` ("macs", "params"): the run exports the best child under
+    each. Without them it exports the best child."""
+    cost: str
+
+    def paths(self, step: int, steps: int) -> list[Point]:
+        """Return the children that step `step` (from 0) of `steps` trains, in this order."""
+
+    def loss(
+        self,
+        path: int,
+        logits: Tensor,
+        target: Callable[[Tensor], Tensor],
+        teacher: Tensor | None,
+    ) -> Tensor:
+        """Return the loss of path number `path`; if not defined, ``target(logits)``.
+
+        `logits` (B, classes) are float32; ``target(logits)`` is their loss against the labels.
+        `teacher` are the logits of the step's first path, without gradient (None for that path
+        itself), or those of a frozen teacher.
+        """
+
+    def freeze(self, step: int, steps: int) -> bool:
+        """Tell whether the biggest network, as it is before this step, teaches from now on."""
+
+    def regularises(self, path: int) -> bool:
+        """Tell whether a path has dropout, drop path and weight decay; if not defined, all have."""
+
+    def update(self, gradients: list[list[Tensor | None]]) -> list[Tensor | None]:
+        """Return the step's gradients from those of each path; if not defined, their mean.
+
+        Each list has an entry for every weight of the supernet, None where a path has no part in it.
+        """
+
+    def initialise(self, supernet: Supernet) -> None:
+        """Change the weights of a new supernet in place; if not defined, operations' own laws hold."""
 
 
 def create(spec: Mapping[str, Any], space: Space, seed: int) -> Strategy:

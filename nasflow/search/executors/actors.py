@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from nasflow.errors import RunError
 from nasflow.search.executors.cluster import connected, death, last_line
-from nasflow.search.job import Job, Outcome, Work, run_remote
+from nasflow.search.job import Evaluate, Job, Outcome, Work, run_remote
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place, Run
@@ -23,19 +23,29 @@ Batch = list[Job]
 
 
 class Evaluating:
-    """Evaluate batches in an actor's process."""
+    """Evaluate batches in an actor's process.
+
+    `shared` is an evaluator out of Ray's object store: its arrays are not copied, and read-only.
+    """
+
+    def __init__(self, shared: Evaluate | None = None) -> None:
+        self.shared = shared
 
     def evaluate(self, work: str, batch: list[str]) -> list[str]:
         """Return the outcomes of jobs, all as JSON."""
-        return [run_remote(work, job) for job in batch]
+        return [run_remote(work, job, shared=self.shared) for job in batch]
 
 
-def bring_up(place: Place, work: Work) -> Run:
-    """Return a function that runs a loop to its end on Ray actors."""
+def bring_up(place: Place, work: Work, evaluate: Evaluate | None = None) -> Run:
+    """Return a function that runs a loop to its end on Ray actors.
+
+    An `evaluate` that is ``portable`` goes to the object store once, from where all actors read it.
+    """
+    portable = evaluate if getattr(evaluate, "portable", False) else None
 
     def run(loop: Loop) -> None:
-        with connected(place) as workers:
-            pool = Pool(place, work, workers)
+        with connected(place, *((None,) if portable else ())) as workers:
+            pool = Pool(place, work, workers, ray.put(portable) if portable else None)
             try:
                 pool.run(loop)
             finally:
@@ -47,12 +57,14 @@ def bring_up(place: Place, work: Work) -> Run:
 class Pool:
     """Keep actors busy with batches; replace those that die, and give their candidates another chance, one by one."""
 
-    def __init__(self, place: Place, work: Work, workers: int) -> None:
-        self.place, self.order, self.work = place, work, work.to_json()
+    def __init__(self, place: Place, work: Work, workers: int, shared: Any = None) -> None:
+        self.place, self.order, self.work, self.shared = place, work, work.to_json(), shared
         self.actor = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus)(Evaluating)
         # One worker takes one candidate at a time: then a run is bit-identical, whatever the timing.
         self.depth, self.size = (1, 1) if workers == 1 else (DEPTH, place.batch)
-        self.queues: dict[Any, deque[Any]] = {self.actor.remote(): deque() for _ in range(workers)}
+        self.queues: dict[Any, deque[Any]] = {
+            self.actor.remote(shared): deque() for _ in range(workers)
+        }
         self.pending: dict[Any, tuple[Any, Batch]] = {}
         self.again: deque[Batch] = deque()
         self.deaths: Counter[int] = Counter()
@@ -111,7 +123,7 @@ class Pool:
         lost = [(reference, batch)] + [(r, b) for r, (a, b) in self.pending.items() if a is actor]
         working = next((r for r in self.queues[actor] if r in dict(lost)), reference)
         del self.queues[actor]
-        self.queues[self.actor.remote()] = deque()
+        self.queues[self.actor.remote(self.shared)] = deque()
         for other, jobs in lost:
             self.pending.pop(other, None)
             if other is working:

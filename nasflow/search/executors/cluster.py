@@ -26,11 +26,11 @@ JOB_FILES = (
 
 
 @contextlib.contextmanager
-def connected(place: Place) -> Iterator[int]:
+def connected(place: Place, store: int | None = OBJECT_STORE) -> Iterator[int]:
     """Connect to Ray for the time of a search and give the number of workers.
 
-    A session that exists in this process is used and left alone. Raises RunError (one line) for an address where no
-    cluster answers.
+    `store` is the size in bytes of the object store where Ray is started here; None: Ray's own choice. A session that
+    exists in this process is used and left alone. Raises RunError (one line) for an address where no cluster answers.
     """
     import ray
 
@@ -39,7 +39,7 @@ def connected(place: Place) -> Iterator[int]:
         return
     address = _address(place)
     if address == "local":
-        _start(place)
+        _start(place, store)
     else:
         _join(address, place)
     try:
@@ -114,11 +114,16 @@ def in_job_copy() -> bool:
     return JOB_FILES in Path.cwd().as_posix()
 
 
+def far(place: Place) -> bool:
+    """Tell whether a place is on a cluster that exists already."""
+    return _address(place) != "local"
+
+
 def _address(place: Place) -> str:
     return place.address or os.environ.get("RAY_ADDRESS") or "local"
 
 
-def _start(place: Place) -> None:
+def _start(place: Place, store: int | None) -> None:
     import ray
 
     cores = len(os.sched_getaffinity(0))
@@ -133,7 +138,7 @@ def _start(place: Place) -> None:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            object_store_memory=OBJECT_STORE,
+            object_store_memory=store,
             configure_logging=False,
         )
 

@@ -1,0 +1,377 @@
+"""Evaluate networks in weights that they share, after training those."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasflow import discovery
+from nasflow.data import Dataset
+from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError
+from nasflow.evaluate.batchnorm import recalibrate
+from nasflow.evaluate.checkpoint import (
+    load_training,
+    read_tensors,
+    save_training,
+    write_bytes,
+    write_tensors,
+)
+from nasflow.evaluate.device import pick_device
+from nasflow.evaluate.evaluator import Network, Report, cost
+from nasflow.evaluate.failure import blame_candidate
+from nasflow.evaluate.paths import Uniform
+from nasflow.evaluate.recipe import Recipe
+from nasflow.evaluate.sharing import Sharing
+from nasflow.evaluate.train import image_size, own_randomness
+from nasflow.evaluate.training import measure
+from nasflow.lower import Supernet
+
+if TYPE_CHECKING:
+    from nasflow.ir import Point, Space
+
+FOLDER = "supernet"
+CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
+Observe = Callable[[dict[str, float]], None]
+
+
+class SharedWeights:
+    """Judge a network by the weights it shares with all others of its space.
+
+    A run first trains them (`prepare`) by ``recipe`` (the fields of `Recipe`) along the paths of its
+    strategy, or uniform random ones where that has none; ``weights`` names trained ones to use
+    instead: the folder of such a run, or a file. Before a child is measured on the validation
+    images, its batch norms are measured anew on ``calibration`` training images.
+
+    Args:
+        data: the images; children see them at their own sizes.
+        space: the space, or its settings (``{"name": ..., **settings}``); null: the run's.
+        weights: a run's folder or a file; null: those the run trains.
+        device: "auto", "cpu", "cuda", ...
+        keep: a folder for the measured children's weights, as `Train` keeps them.
+        calibration: how many training images batch norms are measured on.
+        watch: epochs between measurements of the biggest and the smallest child; 0: none.
+        workers: processes that train together, each on a part of every batch; null: one for each
+            GPU of the Ray cluster, or one.
+        threads: of PyTorch in the training, on a CPU; null: as many as it likes.
+
+    A worker process gets this object through Ray's object store, where its arrays lie once for all
+    of them: weights are read there in place, only statistics of norms are a worker's own.
+    """
+
+    portable = True
+
+    def __init__(
+        self,
+        data: Dataset,
+        space: Space | Mapping[str, Any] | None = None,
+        weights: str | None = None,
+        device: str = "auto",
+        keep: str | None = None,
+        calibration: int = 512,
+        watch: int = 5,
+        workers: int | None = None,
+        threads: int | None = 1,
+        **recipe: Any,
+    ) -> None:
+        for name, value, least in (
+            ("calibration", calibration, 1),
+            ("watch", watch, 0),
+            ("workers", 1 if workers is None else workers, 1),
+            ("threads", 1 if threads is None else threads, 1),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(
+                    f"evaluator.{name}: expected a whole number from {least}, got {value!r}"
+                )
+        self.data, self.space, self.weights, self.device = data, space, weights, device
+        self.keep = Path(keep) if keep else None
+        self.calibration, self.watch = calibration, watch
+        self.workers, self.threads = workers, threads
+        self.recipe = Recipe.of(recipe)
+        self._arrays: dict[str, np.ndarray] | None = None
+        self._net: Supernet | None = None
+        self._prepared: dict[tuple[int, int], tuple[Dataset, list[torch.Tensor]]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        settings = self.space if isinstance(self.space, Mapping) or self.space is None else None
+        if settings is None:
+            raise ConfigError(
+                "evaluator.space: Ray workers need the space's settings, got a live object; "
+                "use the inline executor"
+            )
+        self._load()
+        return self.__dict__ | {"_net": None, "_prepared": {}}
+
+    def __call__(
+        self, graph: Network, *, point: Point, seed: int = 0, report: Report | None = None
+    ) -> dict[str, float]:
+        """Return accuracy, loss and what `cost` counts of the child at ``point``.
+
+        Raises CandidateError for a child that needs weights which are not there.
+        """
+        begin = time.monotonic()
+        net = self.net
+        try:
+            with blame_candidate():
+                child = net.at(point)
+                accuracy, loss = self.judge(child, graph)
+        except SpaceError as error:
+            raise CandidateError(str(error)) from error
+        if not math.isfinite(loss):
+            raise CandidateError("the validation loss is NaN or infinite")
+        if self.keep and self.keep.is_dir():
+            path = self.keep / f"{graph.fingerprint}.safetensors"
+            write_tensors(path, child.tensors(), {"seed": seed})
+        measures = {"accuracy": accuracy, "loss": loss, "seconds": time.monotonic() - begin}
+        return measures | cost(graph)
+
+    @property
+    def net(self) -> Supernet:
+        """Return the supernet with the trained weights, made at the first call."""
+        if self._net is None:
+            self._load()
+            assert self._arrays is not None
+            net = Supernet(self.own_space).requires_grad_(False)
+            _fill(net, self._arrays, pick_device(self.device), str(self.weights))
+            self._net = net
+        return self._net
+
+    def judge(self, child: nn.Module, graph: Network) -> tuple[float, float]:
+        """Return (accuracy, loss) on the validation images, the norms measured anew before."""
+        if not len(self.data.validation):
+            raise ConfigError(
+                "a search needs held-out images to judge by: set data.validation above 0"
+            )
+        data, batches = self._data(image_size(graph, self.data))
+        recalibrate(child, batches)
+        return measure(child, data, data.validation)
+
+    def _data(self, size: tuple[int, int]) -> tuple[Dataset, list[torch.Tensor]]:
+        """Return the data and the batches that norms are measured on, at a size."""
+        if size not in self._prepared:
+            data = self.data.limited(self.calibration, 0).prepared(size, pick_device(self.device))
+            images = torch.split(data.train.images, self.recipe.batch)
+            # The last one may be too small to have statistics.
+            whole = images[:-1] if len(images) > 1 and len(images[-1]) < 2 else images
+            self._prepared[size] = data, [data.normalise(part) for part in whole]
+        return self._prepared[size]
+
+    @property
+    def own_space(self) -> Space:
+        """Return the space whose networks are judged."""
+        if self.space is None:
+            raise ConfigError("evaluator.space: expected a space's settings, got none")
+        if not isinstance(self.space, Mapping):
+            return self.space
+        settings = {k: v for k, v in self.space.items() if k not in ("name", "_target_")}
+        return discovery.space(self.space.get("_target_") or self.space["name"], **settings)
+
+    def _load(self) -> None:
+        if self._arrays is not None:
+            return
+        if self.weights is None:
+            raise ConfigError(
+                "evaluator.weights: there are no trained weights; name the run that trained them, or "
+                "let a search train its own (docs/one-shot.md)"
+            )
+        tensors, _ = read_tensors(located(self.weights))
+        self._arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+
+    # -- training -----------------------------------------------------------------------------
+
+    def prepare(
+        self, rules: Any, folder: Path, seed: int, observe: Observe, spec: Mapping[str, Any]
+    ) -> None:
+        """Train the weights along the paths of ``rules`` (a strategy), unless there are some.
+
+        All is kept in ``folder/supernet``; a training that was killed goes on from its last epoch.
+        ``observe`` gets each epoch's measures; ``spec`` names this evaluator, its space and the
+        strategy as configuration, for processes that train together.
+        """
+        if self.weights is not None:
+            located(self.weights)
+            return
+        place = folder / FOLDER
+        self.weights = str(place / WEIGHTS)
+        if (place / WEIGHTS).is_file():
+            return
+        workers = self._workers()
+        if workers > 1:
+            from nasflow.evaluate.together import train_together
+
+            train_together(spec, folder, seed, workers, observe)
+        else:
+            self.train(rules, folder, seed, observe)
+
+    @property
+    def together(self) -> bool:
+        """Tell whether several processes would train the weights."""
+        return self.weights is None and self._workers() > 1
+
+    def _workers(self) -> int:
+        if self.workers is not None:
+            return self.workers
+        import sys
+
+        ray = sys.modules.get("ray")
+        if ray is not None and ray.is_initialized():
+            return max(1, int(ray.cluster_resources().get("GPU", 0)))
+        return max(1, torch.cuda.device_count()) if self.device in ("auto", "cuda") else 1
+
+    def train(
+        self,
+        rules: Any,
+        folder: Path,
+        seed: int,
+        observe: Observe,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """Train in this process, as number ``rank`` of ``world`` that do so together."""
+        place = folder / FOLDER
+        space = self.own_space
+        training = self._training(space, rules, seed, rank, world)
+        identity = self._identity(space, rules, seed)
+        history: list[dict[str, float]] = []
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot create the folder {place}: {error.strerror}") from error
+        if (place / CHECKPOINT).exists():
+            history = _resume(place / CHECKPOINT, training, identity)
+        start = time.monotonic() - (history[-1]["seconds"] if history else 0.0)
+        with own_randomness(training.data), _threads(self.threads):
+            while training.epoch < self.recipe.epochs:
+                entry = self._epoch(training, start)
+                history.append(entry)
+                if rank == 0:
+                    notes = {"identity": identity, "history": history}
+                    save_training(place / CHECKPOINT, training, notes)
+                    observe(entry)
+        if rank == 0:
+            document = {"training": identity, "history": history}
+            write_bytes(place / RESULT, json.dumps(document, indent=1).encode())
+            with training.averaged():
+                write_tensors(place / WEIGHTS, training.supernet.state_dict(), identity)
+
+    def _training(self, space: Space, rules: Any, seed: int, rank: int, world: int) -> Sharing:
+        supernet = Supernet(space, seed)
+        if hasattr(rules, "initialise"):
+            rules.initialise(supernet)
+        device = pick_device(self.device)
+        supernet.to(device)
+        data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
+        sizes = [image_size(space.bind(p), data) for p in (space.largest(), space.smallest())]
+        data = data.prepared(max(sizes), device)
+        known = rules if hasattr(rules, "paths") else Uniform(space, seed)
+        return Sharing(supernet, data, self.recipe, seed, known, rank, world)
+
+    def _epoch(self, training: Sharing, start: float) -> dict[str, float]:
+        """Train an epoch; return its number (from 1), train_loss, and accuracies now and then."""
+        deadline = start + self.recipe.time_limit if self.recipe.time_limit else None
+        entry: dict[str, float] = {"epoch": training.epoch + 1}
+        try:
+            entry["train_loss"] = training.train_epoch(deadline)
+        except CandidateError as error:
+            raise RunError(f"the shared weights cannot be trained: {error}") from error
+        now = training.epoch == self.recipe.epochs or training.epoch % max(self.watch, 1) == 0
+        if self.watch and now and training.rank == 0 and len(self.data.validation):
+            entry |= self._watched(training)
+        if training.skipped:
+            entry["skipped"] = training.skipped
+        entry["seconds"] = time.monotonic() - start
+        return entry
+
+    def _watched(self, training: Sharing) -> dict[str, float]:
+        found = {}
+        space = training.supernet.space
+        with training.averaged():
+            for name, point in (("biggest", space.largest()), ("smallest", space.smallest())):
+                child = training.supernet.at(point)
+                found[name], _ = self.judge(child, child.graph)
+        return found
+
+    def _identity(self, space: Space, rules: Any, seed: int) -> dict[str, Any]:
+        """Return what must be equal for a checkpoint to be continued."""
+        return {
+            "space": space.name,
+            "biggest": space.fingerprint(space.largest()),
+            "smallest": space.fingerprint(space.smallest()),
+            "strategy": type(rules).__name__,
+            "data": self.data.name,
+            "images": [len(self.data.train), len(self.data.validation), len(self.data.test)],
+            "augment": dataclasses.asdict(self.data.augment),
+            "seed": seed,
+            "recipe": dataclasses.asdict(dataclasses.replace(self.recipe, time_limit=None)),
+        }
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def located(weights: str) -> Path:
+    """Return the file of shared weights that a path names: itself, or inside a run's folder."""
+    path = Path(weights).expanduser()
+    tried = [path] if path.suffix == ".safetensors" else [path / FOLDER / WEIGHTS, path / WEIGHTS]
+    for place in tried:
+        if place.is_file():
+            return place
+    raise RunError(
+        f"evaluator.weights={weights}: expected the folder of a run that trained shared weights, or "
+        f"their file; there is no {' and no '.join(map(str, tried))}"
+    )
+
+
+def _fill(
+    net: Supernet, arrays: Mapping[str, np.ndarray], device: torch.device, where: str
+) -> None:
+    """Let a supernet have weights from arrays, in place where they lie in the CPU's memory."""
+    own = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    for name, tensor in own.items():
+        array = arrays.get(name)
+        if array is None or array.shape != tuple(tensor.shape):
+            found = "nothing" if array is None else f"an array of {array.shape}"
+            raise RunError(
+                f"{where}: holds {found} for {name}, this space's supernet needs "
+                f"{tuple(tensor.shape)}; they are another space's weights"
+            )
+        with warnings.catch_warnings():
+            # Ray's store is read-only, which torch warns about; nothing here writes to weights.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            tensor.data = torch.from_numpy(array).to(device)
+
+
+def _resume(path: Path, training: Sharing, identity: Mapping[str, Any]) -> list[dict[str, float]]:
+    tensors, stored = read_tensors(path)
+    before = stored.get("notes", {}).get("identity", {})
+    for key, value in identity.items():
+        if before.get(key) != value:
+            raise RunError(
+                f"{path} belongs to another training: its {key} is {before.get(key)!r}, here {value!r}"
+            )
+    teacher = {
+        k.removeprefix("teacher/"): v for k, v in tensors.items() if k.startswith("teacher/")
+    }
+    if teacher:
+        training.teach(teacher)
+    history: list[dict[str, float]] = load_training(path, training)["history"]
+    training.skipped = int(history[-1].get("skipped", 0))
+    return history

@@ -1,0 +1,68 @@
+"""Start the residual branches of a supernet as nothing."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import torch
+
+from nasflow.ir.ops.combine import Add
+from nasflow.ir.ops.norm import BatchNorm
+from nasflow.ir.ops.regularise import Dropout, DropPath
+from nasflow.lower.elastic import Supernet
+from nasflow.lower.shares import Laid, Use
+
+LOOKED_AT: Final = 8
+"""Random children that are looked at, beside the biggest and the smallest."""
+
+
+@torch.no_grad()
+def zero_residual(supernet: Supernet) -> list[str]:
+    """Zero the scale of the last norm of every residual branch; return the names of the scales.
+
+    A branch is the operand of an addition that took more operations, and it must end in a batch norm
+    (Goyal et al., 2017, section 5.1). A norm that is not in a branch in some child, such as a
+    block's whose channels change there, stays: nothing would come through it.
+    """
+    space, rng = supernet.space, random.Random(0)
+    points = [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(LOOKED_AT))]
+    branches: set[str] = set()
+    others: set[str] = set()
+    for point in points:
+        laid = supernet.at(point).laid
+        inside = _ends(laid)
+        branches |= inside
+        others |= {_scale(use) for use in laid.uses if _is_norm(use)} - inside
+    weights = dict(supernet.named_parameters())
+    found = sorted(branches - others)
+    for name in found:
+        weights[name.replace(".", "_")].zero_()
+    return found
+
+
+def _ends(laid: Laid) -> set[str]:
+    """Return the scales of the norms that residual branches of a child end in."""
+    made = {value: use for use in laid.uses for value in use.outputs}
+    depth: dict[int, int] = {}
+    for use in laid.uses:
+        length = 1 + max((depth.get(value, 0) for value in use.inputs), default=0)
+        depth.update(dict.fromkeys(use.outputs, length))
+    found = set()
+    for use in laid.uses:
+        if isinstance(use.content.op, Add) and len(use.inputs) > 1:
+            branch = max(use.inputs, key=lambda value: depth.get(value, 0))
+            last = made.get(branch)
+            while last is not None and isinstance(last.content.op, Dropout | DropPath):
+                last = made.get(last.inputs[0])
+            if last is not None and _is_norm(last):
+                found.add(_scale(last))
+    return found
+
+
+def _is_norm(use: Use) -> bool:
+    return isinstance(use.content.op, BatchNorm) and "weight" in use.takes
+
+
+def _scale(use: Use) -> str:
+    return use.takes["weight"][0]
