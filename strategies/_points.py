@@ -14,6 +14,7 @@ from nasflow.ir import Point, Space
 
 # Spaces up to this size are listed once half of them is seen: rejecting draws would slow down.
 LISTED = 100_000
+MISSES = 200  # known points drawn in a row before a space is listed, or taken to be exhausted
 
 
 def key(point: Mapping[str, Any]) -> int:
@@ -68,19 +69,24 @@ class Seen:
         return new
 
     def fresh(self, rng: random.Random) -> Point | None:
-        """Return a point not seen, each as likely as another; None where none is left."""
-        if self.space.size <= LISTED and 2 * len(self.keys) >= self.space.size:
-            if self._left is None:
-                named = ((key(point), point) for point in self.space.enumerate())
-                self._left = {name: point for name, point in named if name not in self.keys}
-            if not self._left:
-                return None
-            return next(islice(self._left.values(), rng.randrange(len(self._left)), None))
-        while len(self.keys) < self.space.size:
+        """Return a point not seen, each as likely as another; None where none is left.
+
+        Within hard limits a space may hold fewer points than its size says: then `MISSES` draws tell.
+        """
+        mostly_known = 2 * len(self.keys) >= self.space.size
+        for _ in range(0 if mostly_known and self.space.size <= LISTED else MISSES):
             point = self.space.sample(rng)
             if point not in self:
                 return point
-        return None
+        return self._listed(rng) if self.space.size <= LISTED else None
+
+    def _listed(self, rng: random.Random) -> Point | None:
+        if self._left is None:
+            named = ((key(point), point) for point in self.space.enumerate())
+            self._left = {name: point for name, point in named if name not in self.keys}
+        if not self._left:
+            return None
+        return next(islice(self._left.values(), rng.randrange(len(self._left)), None))
 
     def state(self) -> str:
         """Return the set as base64 text."""

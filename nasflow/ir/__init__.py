@@ -24,6 +24,7 @@ from nasflow.ir.model import Model
 from nasflow.ir.operation import Applied, Call, Operation, Source, operation
 from nasflow.ir.ops.activation import *  # noqa: F403
 from nasflow.ir.ops.attention import *  # noqa: F403
+from nasflow.ir.ops.cluster import *  # noqa: F403
 from nasflow.ir.ops.combine import *  # noqa: F403
 from nasflow.ir.ops.convolution import *  # noqa: F403
 from nasflow.ir.ops.linear import *  # noqa: F403

@@ -44,21 +44,19 @@ class Ready:
             text = source.forward.format(
                 *arguments, all=", ".join(arguments), self="m", **constants
             )
-            self.function = _function(", ".join(("self", "m", *arguments)), text)
+            names = ", ".join(("self", "m", *arguments))
+            self.function = _function(names, text, content.op.support)
 
 
 @functools.lru_cache(KEPT)
-def _function(arguments: str, text: str) -> Callable[..., Any]:
+def _function(arguments: str, text: str, support: str) -> Callable[..., Any]:
     # The text is an operation's own, with plain values written by repr: no stored name is in it.
-    made: Callable[..., Any] = eval(f"lambda {arguments}: {text}", dict(_SCOPE))
+    made: Callable[..., Any] = eval(f"lambda {arguments}: {text}", dict(_support(support)))
     return made
 
 
 def _built(call: Call, content: Applied) -> nn.Module:
-    scope = dict(_SCOPE)
-    if content.op.support:
-        scope.update(_support(content.op.support))
-    made: Any = scope
+    made: Any = _support(content.op.support)
     for part in call.callee.split("."):
         made = made[part] if isinstance(made, dict) else getattr(made, part)
     positional = [value for _, value in call.positional]

@@ -63,6 +63,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "vit": {"size": 64, "classes": 5, "heads": (2, 3), "depths": (1, 3)},
     "vig": {"size": 64, "classes": 5, "widths": (32, 64), "depths": (1, 3), "neighbours": (2, 3)},
     "timesformer": {"frames": 2, "size": 64, "classes": 5, "heads": (1, 2), "depths": (1, 2)},
+    "context_cluster": {
+        "size": 16, "classes": 5, "stem": 2, "widths": ((8, 16),) * 2, "deepest": (1, 2),
+        "heads": ((1, 2),) * 2, "head_widths": (4, 8), "regions": ((1, 2),) * 2, "centres": ((2,),) * 2,
+    },
     "gpt": {"vocabulary": 50, "context": 6, "heads": (1, 2), "depths": (1, 2)},
     "transformer": {"vocabulary": 50, "source": 6, "target": 5, "widths": (32, 64), "depths": (1, 2)},
 }  # fmt: skip

@@ -20,6 +20,7 @@ VIDEO = ir.Type(("C", "T", "H", "W"), (4, 5, 6, 6))
 
 EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Activation": [((form,), (MAP,)) for form in ("relu", "gelu_tanh", "squared_relu")],
+    "AdaptiveAvgPool": [((2,), (MAP,)), ((4,), (MAP,))],
     "Add": [((), (MAP, MAP)), ((), (MAP, MAP.resize(H=1, W=1)))],
     "Affine": [((), (TOKENS,))],
     "Attention": [
@@ -30,6 +31,19 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Auxiliary": [((), (ir.Type(("D",), (3,)),) * count) for count in (2, 3)],
     "AvgPool": [((3,), (MAP,)), ((2, 2, 0, True, True), (MAP,)), ((3, 2), (VIDEO,))],
     "BatchNorm": [((), (MAP,)), ((1e-3, 0.01, False), (VIDEO,)), ((), (ir.Type(("C",), (4,)),))],
+    "Cluster": [
+        (
+            (),
+            (
+                HEADS,
+                HEADS.resize(D=3),
+                HEADS.resize(L=5),
+                HEADS.resize(L=5, D=3),
+                ir.Type(("A",), (1,), batched=False),
+                ir.Type(("A",), (1,), batched=False),
+            ),
+        )
+    ],
     "Concat": [((), (MAP, MAP)), (("L",), (TOKENS.resize(L=1), TOKENS))],
     "Conv1d": [((8, 3, 2), (ir.Type(("C", "L"), (4, 9)),))],
     "Conv2d": [
@@ -39,6 +53,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     ],
     "ClippedOffsets": [((3, 2), ()), ((3, 1, "W"), ())],
     "Conv3d": [((8, (1, 3, 3), (1, 2, 2)), (VIDEO,))],
+    "Coordinates": [((5, 7), ())],
     "DropPath": [((0.2, True), (MAP,))],
     "Dropout": [((0.2,), (MAP,))],
     "Embedding": [((20, 8), (IDS,)), ((20, 8), (IDS, ir.Type(("V", "D"), (20, 8), batched=False)))],

@@ -12,7 +12,7 @@ from nasflow.ir.ops.convolution import borders, joined, slide, spread
 from nasflow.ir.span import places
 from nasflow.ir.types import Type
 
-__all__ = ["AvgPool", "Max", "MaxPool", "Mean", "Subsample"]
+__all__ = ["AdaptiveAvgPool", "AvgPool", "Max", "MaxPool", "Mean", "Subsample"]
 
 RANKS: Final = {("C", "L"): 1, ("C", "H", "W"): 2, ("C", "T", "H", "W"): 3}
 
@@ -103,6 +103,30 @@ class AvgPool(_Pool):
         if not self.count_padding and "padding" in constants:
             text += ", count_include_pad=False"
         return Source(f"F.avg_pool{rank}d({{0}}, {text})", constants)  # type: ignore[arg-type]
+
+
+@operation
+class AdaptiveAvgPool(Operation):
+    """Average windows that share a map out evenly: (C, H, W) -> (C, side, side)."""
+
+    side: Operand
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        if x.axes != ("C", "H", "W") or type(self.side) is not int or self.side < 1:
+            raise TypeRuleError(f"AdaptiveAvgPool: expected (C H W) and a side from 1, got {x!r}")
+        return x.resize(H=self.side, W=self.side)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (place.result(**place.sizes()),)
+
+    def source(self, *types: Type) -> Source:
+        return Source("F.adaptive_avg_pool2d({0}, {side})", {"side": self.side})  # type: ignore[dict-item]
+
+    def window(self, *types: Type) -> tuple[int, int]:
+        (_, _, width) = types[0].shape
+        assert isinstance(self.side, int)
+        return (-(-width // self.side), max(width // self.side, 1))
 
 
 @operation
