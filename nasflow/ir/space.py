@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,7 @@ from nasflow.ir.bind import Binder, Compiler
 from nasflow.ir.expression import Decision, Expression, Operand, Scalar, leaves
 from nasflow.ir.graph import Graph
 from nasflow.ir.plan import Gate, Plan, Planner, active, gate_parents
+from nasflow.ir.redraw import Redraw
 from nasflow.ir.trace import Body, Step, Value, check_name, close, operands
 
 if TYPE_CHECKING:
@@ -247,6 +248,19 @@ class Space:
         if decision.ordered and rng.random() < 0.5:
             options = _adjacent(decision, point[decision.name])
         return self._repair({**point, decision.name: rng.choice(options)}, rng)
+
+    @cached_property
+    def _redraw(self) -> Redraw:
+        return Redraw(self.decisions, self._gates)
+
+    def redraw(
+        self, point: Mapping[str, Scalar], names: Collection[str], rng: random.Random
+    ) -> Point:
+        """Return the point with these decisions, and all they gate, drawn uniformly given the rest.
+
+        Names of decisions that are inactive are fine: what is inactive stays so.
+        """
+        return self.complete(self._redraw(point, names, rng))
 
     def crossover(
         self, first: Mapping[str, Scalar], second: Mapping[str, Scalar], rng: random.Random

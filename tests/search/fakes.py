@@ -57,6 +57,10 @@ class Space:
         self.places, self.options, self.broken = places, options, broken
         self.size = options**places
         self.binds = 0
+        widths = tuple(range(1, options + 1))
+        self.decisions = [
+            SimpleNamespace(name=f"w{i}", searched=True, options=widths) for i in range(places)
+        ]
 
     def sample(self, seed: int | random.Random) -> Point:
         rng = seed if isinstance(seed, random.Random) else random.Random(seed)
@@ -67,6 +71,13 @@ class Space:
             yield {
                 f"w{i}": number // self.options**i % self.options + 1 for i in range(self.places)
             }
+
+    def mutate(self, point: Point, rng: random.Random) -> Point:
+        name = rng.choice(sorted(point))
+        return {
+            **point,
+            name: rng.choice([w for w in range(1, self.options + 1) if w != point[name]]),
+        }
 
     def bind(self, point: Point) -> Graph:
         self.binds += 1
