@@ -32,9 +32,11 @@ from nasflow.search.executors import Place
 from nasflow.search.executors.cluster import in_job_copy
 from nasflow.search.job import Evaluate, Work, space_of
 from nasflow.search.ledger import SNAPSHOT, Ledger, Record
+from nasflow.search.limited import Limited
 from nasflow.search.loop import Loop
 from nasflow.search.objective import Objective
 from nasflow.search.results import Run
+from nasflow.search.steer import Steered
 from nasflow.search.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -134,8 +136,9 @@ class Parts:
     def __init__(self, plan: Spec, given: Spec) -> None:
         self.plan, self.seed = plan, int(plan["seed"])
         self.space: Space = _space(given["space"], plan["space"])
-        self.strategy = self._strategy(given["strategy"])
         self.objective = objectives.create(plan["objective"])
+        self.limited = Limited(self.space, self.objective) if self.objective.limits else None
+        self.strategy = self._strategy(given["strategy"])
         self.budget = budgets.create(plan["budget"])
         self.place = executors.create(plan["executor"])
         live = given["evaluator"]
@@ -145,11 +148,13 @@ class Parts:
         self.run = executors.bring_up(self.place, self._work(), self.evaluate)
 
     def _strategy(self, given: Any) -> Strategy:
-        if given is not None and not isinstance(given, Mapping):
-            return given
-        if self.plan["strategy"] is None:
-            raise _missing("strategy")
-        return strategies.create(self.plan["strategy"], self.space, self.seed)
+        made: Strategy = given
+        if given is None or isinstance(given, Mapping):
+            if self.plan["strategy"] is None:
+                raise _missing("strategy")
+            space: Any = self.limited or self.space
+            made = strategies.create(self.plan["strategy"], space, self.seed)
+        return Steered(made, self.limited, self.seed) if self.limited else made
 
     def _work(self) -> Work | None:
         if self.plan["evaluator"] is None or self.evaluate is not None:
@@ -182,7 +187,8 @@ def _drive(parts: Parts, ledger: Ledger, observer: Observer, records: Any = None
             if loop.spent():
                 return results.load(folder)
             ledger.append({"t": "start", "at": round(loop.elapsed, 3)})
-        observer(Started(folder, loop.evaluated, len(loop.reissue)))
+        note = parts.limited.describe() if parts.limited else ""
+        observer(Started(folder, loop.evaluated, len(loop.reissue), note))
         parts.run(loop)
         loop.finish()
     finally:
