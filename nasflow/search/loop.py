@@ -148,6 +148,10 @@ class Loop:
         self.reissue = deque(sorted(self.open))
         self._begin = time.monotonic()
 
+    def begin(self) -> None:
+        """Count the run's time from now on."""
+        self._begin = time.monotonic()
+
     def spent(self) -> bool:
         """Tell whether a run that was resumed had ended, and its budget is spent still."""
         self._end_if_spent()

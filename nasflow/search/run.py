@@ -75,7 +75,7 @@ def search(
         "executor": _place_spec(executor),
         "seed": seed,
     }
-    parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator})
+    parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator}, folder)
     versions = {"nasflow": _version(), "python": sys.version.split()[0]}
     ledger = Ledger.create(folder, {**versions, "seed": seed, "plan": plan})
     return _drive(parts, ledger, observer or _ignore)
@@ -104,7 +104,7 @@ def resume(
         plan = dict(next(records)["plan"])
         plan["budget"] = {**plan["budget"], **(budget or {})}
         plan["executor"] = {**plan["executor"], **(executor or {})}
-        parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator})
+        parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator}, folder)
         return _drive(parts, ledger, observer or _ignore, records)
     finally:
         ledger.close()
@@ -133,8 +133,8 @@ def run_folder(out: Path | str) -> Path:
 class Parts:
     """Build what a run is made of; objects that exist already are taken as they are."""
 
-    def __init__(self, plan: Spec, given: Spec) -> None:
-        self.plan, self.seed = plan, int(plan["seed"])
+    def __init__(self, plan: Spec, given: Spec, folder: Path) -> None:
+        self.plan, self.seed, self.folder = plan, int(plan["seed"]), folder
         self.space: Space = _space(given["space"], plan["space"])
         self.objective = objectives.create(plan["objective"])
         self.limited = Limited(self.space, self.objective) if self.objective.limits else None
@@ -145,6 +145,7 @@ class Parts:
         self.evaluate: Evaluate | None = None if live is None or isinstance(live, Mapping) else live
         if self.evaluate is None and plan["evaluator"] is None:
             raise _missing("evaluator")
+        self.evaluate = self.evaluate or shared.built(plan["evaluator"], plan["space"])
         self.run = executors.bring_up(self.place, self._work(), self.evaluate)
 
     def _strategy(self, given: Any) -> Strategy:
@@ -157,10 +158,10 @@ class Parts:
         return Steered(made, self.limited, self.seed) if self.limited else made
 
     def _work(self) -> Work | None:
-        if self.plan["evaluator"] is None or self.evaluate is not None:
+        if self.plan["evaluator"] is None:
             return None
         return Work(
-            evaluator=self.plan["evaluator"],
+            evaluator=shared.wired(self.plan["evaluator"], self.plan["space"], self.folder),
             space=self.plan["space"],
             paths=[os.getcwd(), *(path for path in sys.path if path)],
             time_limit=self.place.time_limit,
@@ -188,6 +189,10 @@ def _drive(parts: Parts, ledger: Ledger, observer: Observer, records: Any = None
                 return results.load(folder)
             ledger.append({"t": "start", "at": round(loop.elapsed, 3)})
         note = parts.limited.describe() if parts.limited else ""
+        shared.prepare(
+            parts.evaluate, parts.strategy, parts.plan, parts.place, folder, observer
+        )
+        loop.begin()
         observer(Started(folder, loop.evaluated, len(loop.reissue), note))
         parts.run(loop)
         loop.finish()

@@ -75,7 +75,8 @@ def bring_up(place: Place, work: Work | None, evaluate: Evaluate | None) -> Run:
     """Return a function that runs a loop to its end at `place`.
 
     `work` describes the evaluator as configuration, `evaluate` is one that exists in this process already; Ray needs
-    the former, and actors take a copy of the latter too if it is ``portable``. Raises ConfigError where it is missing, RunError where the place's cluster does not answer.
+    the former, and actors take a copy of the latter too if it is ``portable``. Raises ConfigError where it is missing,
+    RunError where the place's cluster does not answer.
     """
     if place.name == "inline":
         from nasflow.search.executors import inline
