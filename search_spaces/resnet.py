@@ -361,7 +361,7 @@ def trunk(
     limits = deepest or most
     alpha = ir.choice("alpha", *alphas, ordered=True) if alphas else None
     x = stem(image, recipe)
-    depths = []
+    depths: list[Any] = []
     for stage, limit in enumerate(limits, 1):
         with ir.scope(f"stage{stage}"):
             depths.append(factors.layers(ir.integer("depth", 1, limit)))

@@ -71,10 +71,11 @@ class Scaler:
 
 
 def baseline_point(space: Space, name: str | None, changes: Mapping[str, Any]) -> Point:
-    """Return a named model of the space's family with some decisions changed, moved into the space.
+    """Return a named model of the space's family with some decisions changed.
 
-    Without a name it is the family's first model, and the space's first options where there is none.
-    Raises ConfigError for an unknown name, and where a decision cannot be moved.
+    Without a name it is the family's first model. A value that the space does not offer gives way to
+    its first option, as every decision does where the family has no model.
+    Raises ConfigError for an unknown name and for a change that the space does not offer.
     """
     models = {
         model: entry.point
@@ -105,8 +106,6 @@ def _moved(decision: Decision, value: Any, exact: bool) -> Any:
     offered = offered or [o for o in decision.options if o == value]
     if offered:
         return offered[0]
-    if not exact and _is_number(value) and all(map(_is_number, decision.options)):
-        return _nearest(decision, value)
     if not exact:
         return decision.options[0] if decision.searched else decision.default
     shown = ", ".join(map(str, decision.options[:20]))

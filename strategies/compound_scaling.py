@@ -31,7 +31,7 @@ class CompoundScaling:
     the family: a network for each of `phis`, and for each budget of `macs` the largest within it.
 
     `baseline` is a named model of the space's family (the first by default) with the decisions of
-    `point` changed; what the space does not offer moves to the nearest it does. `depth`, `width` and
+    `point` changed; a value that the space does not offer gives way to the first it does. `depth`, `width` and
     `resolution` are names or patterns of the decisions to scale; by default those of `ir.factors`,
     else what the space calls depth (or layers), width and resolution.
     """
