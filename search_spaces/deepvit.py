@@ -6,6 +6,8 @@ table 6; the settings are those of the released code.
 
 from __future__ import annotations
 
+from typing import Any
+
 from nasflow import ir
 from nasflow.ir.blocks import TRANSFORMER_INIT, attention, conv_bn_act, dense, mlp, residual
 
@@ -84,10 +86,10 @@ def re_attention(
     x: ir.Value, heads: ir.Operand, head_width: ir.Operand, scale: ir.Operand
 ) -> ir.Value:
     """Attend by maps that are mixed across heads and normalised: (L, D) -> the same. Equation 3."""
-    qkv = dense(x, 3 * heads * head_width, "qkv", factors=(3, heads, head_width))  # type: ignore[operator]
+    qkv = dense(x, 3 * heads * head_width, "qkv", factors=(3, heads, head_width))
     split = ir.Rearrange("l (p h d) -> p h l d", (("p", 3), ("h", heads)))(qkv, name="heads")
     q, k, v = ir.Unbind("P", 3)(split)
-    scores = ir.Scale(head_width**-0.5)(ir.Matmul(transpose=True)(q, k, name="scores"))  # type: ignore[operator]
+    scores = ir.Scale(head_width**-0.5)(ir.Matmul(transpose=True)(q, k, name="scores"))
     maps = ir.Rearrange("h l s -> C=h H=l W=s")(ir.Softmax("N")(scores), name="maps")
     maps = ir.BatchNorm()(ir.Conv2d(heads, init="torch")(maps, name="mix"), name="mix_norm")
     maps = ir.Rearrange("c h w -> H=c L=h S=w")(ir.Scale(scale)(maps, name="mix_scale"))
@@ -95,13 +97,13 @@ def re_attention(
     return dense(seen, x.dim("D"), "proj")
 
 
-def _model(head_width: int, depth: int, plain: int, **settings: ir.Scalar) -> ir.Model:
+def _model(head_width: int, depth: int, plain: int, **settings: Any) -> ir.Model:
     point: ir.Point = {"heads": 12, "head_width": head_width, "mlp_ratio": 3, "depth": depth}
     point |= {"plain_depth": plain, "stem": "convolutions"} | settings
     return ir.Model(point, {}, "Zhou et al. (2021), table 6 and the released code")
 
 
-ABLATION: dict[str, ir.Scalar] = {"stem": "patches", "damping": 1.0, "mixed_scale": False}
+ABLATION: dict[str, Any] = {"stem": "patches", "damping": 1.0, "mixed_scale": False}
 MODELS: dict[str, ir.Model] = {
     "deepvit_s": _model(33, depth=16, plain=11),
     "deepvit_l": _model(35, depth=32, plain=20),
