@@ -30,10 +30,13 @@ def normed(
     *,
     name: str,
     start: str = "ones",
+    heads: ir.Operand = None,
     folded: bool = False,
 ) -> ir.Value:
     """Convolve and normalise; folded, the convolution has a bias instead."""
-    y = ir.Conv2d(out, kernel, stride, bias=folded, init="torch")(x, name=name)
+    parts = () if heads is None else (heads, out // heads)
+    made = ir.Conv2d(out, kernel, stride, bias=folded, init="torch", factors=parts)
+    y = made(x, name=name)
     return y if folded else ir.BatchNorm(init=start)(y, name=f"{name}_norm")
 
 
@@ -116,7 +119,7 @@ def attention(x: ir.Value, heads: ir.Operand, width: int, conv: Normed) -> ir.Va
     """Let pixels attend to each other, biased by their distance: (C, H, W) -> the same."""
     side, values = x.dim("H"), ATTENTION_RATIO * width
     split = ir.Rearrange("(h d) y x -> h L=(y x) d", (("h", heads),))
-    qkv = split(conv(x, heads * (2 * width + values), name="qkv"), name="split")
+    qkv = split(conv(x, heads * (2 * width + values), name="qkv", heads=heads), name="split")
     q, k, v = ir.Split((width, width, values), "D")(qkv)
     return merged(ir.Attention()(q, k, v, bias(heads, side)), side, x.dim("C"), conv)
 
@@ -127,9 +130,9 @@ def shrinking_attention(x: ir.Value, out: ir.Operand, width: int, conv: Normed) 
     side, values = x.dim("H"), SHRINKING_RATIO * width
     heads = x.dim("C") // width
     split = ir.Rearrange("(h d) y x -> h L=(y x) d", (("h", heads),))
-    kv = split(conv(x, heads * (width + values), name="kv"), name="split")
+    kv = split(conv(x, heads * (width + values), name="kv", heads=heads), name="split")
     k, v = ir.Split((width, values), "D")(kv)
-    q = split(conv(ir.Subsample(2)(x), heads * width, name="q"), name="queries")
+    q = split(conv(ir.Subsample(2)(x), heads * width, name="q", heads=heads), name="queries")
     return merged(ir.Attention()(q, k, v, bias(heads, side, 2)), (side + 1) // 2, out, conv)
 
 

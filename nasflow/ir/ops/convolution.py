@@ -95,6 +95,10 @@ class _Convolution(Operation):
         """Return PyTorch's class, and what its construction takes beyond a convolution's arguments."""
         return f"nn.Conv{self.rank}d", {}
 
+    def _parts(self) -> tuple[int, ...]:
+        """Return the named parts of the filters, outermost first, if they have any."""
+        return ()
+
     def _channels(self, x: Type) -> tuple[int, int, int]:
         if x.axes != self.axes or x.dtype != "float":
             raise TypeRuleError(
@@ -126,7 +130,10 @@ class _Convolution(Operation):
         channels, out, groups = self._channels(x)
         kernel = self._window()[0]
         depthwise = groups == channels
-        rows = (Factor(groups, source="0:C" if depthwise else ""), Factor(out // groups))
+        rows = tuple(Factor(size) for size in self._parts()) or (
+            Factor(groups, source="0:C" if depthwise else ""),
+            Factor(out // groups),
+        )
         columns = axis(channels // groups, source="0:C" if groups == 1 else "")
         spatial = tuple(axis(size, shrink="centre") for size in kernel)
         law = init(self.init)  # type: ignore[arg-type]
@@ -140,7 +147,8 @@ class _Convolution(Operation):
         channels, out, groups = self._channels(types[0])
         columns = place.span(0, "C")
         if groups == 1:
-            rows = place.own("out", out)
+            parts = enumerate(self._parts() or (out,))
+            rows = place.merge("out", [place.own(f"out.{i}", size) for i, size in parts])
         elif groups == channels:  # each channel on its own: whatever entries come, those go
             per_channel = out // groups
             rows, columns = columns, prefix(1, 1)
@@ -215,7 +223,8 @@ class Conv2d(_Convolution):
     ``padding`` may also be ``"half"``, dilation * (kernel - 1) // 2, which keeps the size at stride 1,
     or TensorFlow's ``"same"``: see :func:`borders`.
     ``init`` is a law of :data:`nasflow.ir.weight.LAWS` for the weight; the bias starts at zero
-    (with ``"torch"``, as PyTorch starts it).
+    (with ``"torch"``, as PyTorch starts it). Without groups, ``factors`` splits the filters into named
+    parts for weight sharing, as Linear's does: ``(heads, width)``.
     """
 
     out: Operand
@@ -226,8 +235,18 @@ class Conv2d(_Convolution):
     groups: Operand = 1
     bias: Operand = True
     init: Operand = "kaiming_normal_fan_out"
+    factors: Operand = ()
     rank: ClassVar[int] = 2
     axes: ClassVar[tuple[str, ...]] = ("C", "H", "W")
+
+    def _parts(self) -> tuple[int, ...]:
+        if not self.factors:
+            return ()
+        if self.groups != 1 or math.prod(self.factors) != self.out:  # type: ignore[arg-type]
+            raise TypeRuleError(
+                f"Conv2d: expected factors of {self.out} and no groups, got {self.factors!r}"
+            )
+        return self.factors  # type: ignore[return-value]
 
 
 @operation
