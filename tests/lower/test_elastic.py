@@ -53,6 +53,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "revcol": {"size": 64, "classes": 5, "widths": (16, 24), "deepest": (1, 2, 2, 1), "columns": 2},
     "vgg": {"size": 64, "classes": 5, "deepest": 2, "widths": (0.25, 0.5), "features": (32, 64)},
     "inception": {"size": 128, "classes": 5},
+    "replknet": {"size": 32, "classes": 5, "widths": (8, 16), "kernels": (3, 5), "deepest": (1, 2)},
     "polynet": {"size": 107, "classes": 5, "deepest": (1, 2, 1)},
     "lenet": {"classes": 5},
     "alexnet": {"classes": 5},
