@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from nasflow.cli.export import write_export
-from nasflow.cli.files import named
+from nasflow.cli.files import named, write
 from nasflow.cli.report import write_report
 from nasflow.cli.source import Found, found_in, space_of
 from nasflow.cli.table import table
 from nasflow.report.text import decisions
 from nasflow.search.remarks import remarks
+from nasflow.search.tradeoff import summary, tradeoff
 
 if TYPE_CHECKING:
     from nasflow.ir import Point
     from nasflow.search.results import Run
 
 PRINTED = 5
+RESULTS = "results.json"
 MEASURES = ("accuracy", "params", "macs", "latency_ms", "train_seconds")
 
 
@@ -29,15 +32,19 @@ def conclude(run: Run) -> None:
     )
     if run.utilisation is not None:
         print(f"workers were busy {run.utilisation:.1%} of the time until the last candidate began")
+    results = write(run.out / RESULTS, json.dumps(summary(run), indent=1) + "\n")
     if not run.ranked:
         print(f"no network succeeded; the reasons are in {named(run.out / 'ledger.jsonl')}")
         return
     print(f"\n{best(run)}\n\nthe best, by its decisions:\n{decisions(searched(run))}\n")
+    traded = tradeoff(run)
+    if traded:
+        print(f"{traded.describe()}\n")
     family = said(run)
     report = write_report(run.out, run.out / "report.html", PRINTED)
     folder = write_export(found_in(run, 1), run.out / "best")
     print(
-        f"report    {named(report)}\n"
+        f"report    {named(report)}\nresults   {named(results)}\n"
         f"best      {named(folder)}/model.py, weights.safetensors, graph.json, pictures"
     )
     for name in family:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nasflow.cli.files import named, target, write
+from nasflow.cli.files import named, read_run, target, write
 from nasflow.cli.source import found
 from nasflow.cli.table import table
 from nasflow.report.text import decisions, operation
@@ -24,6 +24,7 @@ HEADER = ("node", "operation", "output", "params", "macs")
 def run(config: DictConfig) -> int:
     """Print the network; write its pictures where ``to=`` says."""
     from nasflow.report.picture import pictures
+    from nasflow.search.tradeoff import tradeoff
 
     network = found(config)
     print(network.name)
@@ -33,6 +34,9 @@ def run(config: DictConfig) -> int:
     print()
     for name, value in costs(network.graph, network.measures or {}).items():
         print(f"{name:16} {value}")
+    if config.run is not None:
+        traded = tradeoff(read_run(config.run))
+        print(f"\nits run: {traded.describe()}" if traded else "")
     if config.to is not None:
         for name, svg in pictures(network.graph).items():
             print(f"wrote {named(write(target(config.to) / f'{name}.svg', svg))}")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from nasflow.report.picture import pictures
 from nasflow.report.plot import Series, plot, short
 from nasflow.report.text import decisions
+from nasflow.search.tradeoff import Tradeoff, tradeoff
 
 if TYPE_CHECKING:
     from nasflow.ir import Graph
     from nasflow.search.remarks import Remarks
     from nasflow.search.results import Entry, Run
 
-COSTS = ("macs", "params", "latency_ms")  # quality is drawn against the first that was measured
 SHOWN = ("accuracy", "params", "macs", "latency_ms", "train_seconds")
 MOST_PICTURES = 4  # of one network
 DOT, FRONT = "#3b73b9", "#c2571a"
@@ -37,7 +37,7 @@ def page(
         _summary(run),
         "<h2>History</h2>",
         _history(run),
-        *_against_cost(run),
+        *_pareto(run),
         *_remarks(remarks),
         "<h2>Best networks</h2>",
         _table(run.ranked[: max(len(networks), 5)]),
@@ -107,42 +107,32 @@ def _history(run: Run) -> str:
     return f"<figure>{plot([dots, Series(best, 'stair', FRONT)], 'networks evaluated', 'reward')}</figure>"
 
 
-def _against_cost(run: Run) -> list[str]:
-    rated = run.ranked
-    cost = _measured(rated, COSTS)
-    if cost is None:
+def _pareto(run: Run) -> list[str]:
+    """Return the front's pictures, the first measure over each other one, and its networks."""
+    found = tradeoff(run)
+    if found is None:
         return []
-    quality = _measured(rated, ("accuracy",))
+    quality, *others = found.measures
+    return [
+        "<h2>Pareto front</h2>",
+        f"<p>{escape(found.describe())}</p>",
+        *(f"<figure>{_over(found, cost, quality)}</figure>" for cost in others),
+        _table(found.front),
+    ]
+
+
+def _over(found: Tradeoff, cost: str, quality: str) -> str:
+    def dots(entries: Sequence[Entry], colour: str) -> Series:
+        return Series([place(e) for e in entries], "dots", colour, [_note(e) for e in entries])
 
     def place(entry: Entry) -> tuple[float, float]:
-        measures = entry.result.measures
-        return measures[cost], measures[quality] if quality else reward(entry)
+        return entry.result.measures[cost], entry.result.measures[quality]
 
-    several = len(rated[0].result.values) > 1
-    front = sorted(run.front if several else _cheapest(rated, cost), key=place)
-    series = [
-        Series([place(entry) for entry in rated], "dots", DOT, [_note(entry) for entry in rated]),
-        Series([place(entry) for entry in front], "stair", FRONT),
-        Series([place(entry) for entry in front], "dots", FRONT, [_note(entry) for entry in front]),
-    ]
-    drawn = plot(series, cost, quality or "reward", log_x=True)
-    return ["<h2>Pareto front</h2>", f"<figure>{drawn}</figure>"]
-
-
-def _measured(entries: Sequence[Entry], names: Sequence[str]) -> str | None:
-    """Return the first of `names` that every entry measures."""
-    return next(
-        (n for n in names if entries and all(n in e.result.measures for e in entries)), None
-    )
-
-
-def _cheapest(rated: Sequence[Entry], cost: str) -> list[Entry]:
-    """Return those that none beats in both reward and `cost`."""
-    kept: list[Entry] = []
-    for entry in sorted(rated, key=lambda e: (e.result.measures[cost], -reward(e))):
-        if not kept or reward(entry) > reward(kept[-1]):
-            kept.append(entry)
-    return kept
+    front = sorted(found.front, key=place)
+    stair = [Series([place(entry) for entry in front], "stair", FRONT)]
+    lines = stair if tuple(found.measures.values()) == ("max", "min") else []
+    series = [dots(found.entries, DOT), *lines, dots(front, FRONT)]
+    return plot(series, cost, quality, log_x=True)
 
 
 def _table(entries: Sequence[Entry]) -> str:
