@@ -13,6 +13,7 @@ from nasflow.errors import ConfigError, NasflowError, nearest
 from nasflow.evaluate.paths import draw
 from nasflow.ir import Decision, Point, Space
 from nasflow.search.objective import EXACT
+from nasflow.search.remarks import Remarks
 from nasflow.search.strategy import Result
 from strategies._points import Seen, dump_random, load_random, thaw
 
@@ -48,7 +49,7 @@ class Selecting:
         self.seen = Seen(space)
         self.place = 0  # in the grid
         self.turn = 0  # of the budgets
-        self.best: dict[int, tuple[Point, float]] = {}  # by the number of the budget
+        self.best: dict[int, tuple[Point, float, float]] = {}  # by budget: reward, negated cost
         self.visited: dict[int, int] = {}  # how many neighbours of that were looked at
         self._around: dict[int, list[Point]] = {}
 
@@ -106,7 +107,7 @@ class Selecting:
         around = self._around.get(number)
         if around is None:
             around = self._around[number] = list(self.space.neighbours(self.best[number][0]))
-            random.Random(f"{self.seed}/{self.best[number][1]}").shuffle(around)
+            random.Random(f"{self.seed}/{self.best[number][1:]}").shuffle(around)
         while self.visited[number] < len(around):
             point = around[self.visited[number]]
             self.visited[number] += 1
@@ -130,7 +131,9 @@ class Selecting:
         for decision in searched:
             kind = _kind(decision)
             kinds[kind] = max(kinds.get(kind, 0), len(decision.options))
-        levels: list[tuple[float, ...]] = [LEVELS if count > 2 else (0.0, 1.0) for count in kinds.values()]
+        levels: list[tuple[float, ...]] = [
+            LEVELS if count > 2 else (0.0, 1.0) for count in kinds.values()
+        ]
         known: set[str] = set()
         for combination in self._combinations(levels):
             point = self._at(dict(zip(kinds, combination, strict=True)))
@@ -170,10 +173,20 @@ class Selecting:
         cost = self._cost(point) if cost is None else cost
         for number, budget in enumerate(self.budgets):
             known = self.best.get(number)
-            if cost <= budget and (known is None or result.reward > known[1]):
-                self.best[number] = (thaw(point), result.reward)
+            if cost <= budget and (known is None or (result.reward, -cost) > known[1:]):
+                self.best[number] = (thaw(point), result.reward, -cost)
                 self.visited[number] = 0
                 self._around.pop(number, None)
+
+    def remarks(self) -> Remarks:
+        """Name the best child under each budget: it is exported with its part of the weights."""
+        rows = [
+            [f"{self.budgets[n]:,.0f}", f"{-less:,.0f}", reward, f"budget{n + 1}/"]
+            for n, (_, reward, less) in sorted(self.best.items())
+        ]
+        networks = {f"budget{n + 1}": best[0] for n, best in sorted(self.best.items())}
+        text = f"the best child under each budget of {self.cost}, ready to use:"
+        return Remarks(text, ["budget", self.cost, "reward", "exported to"], rows, networks)
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on identically, as JSON."""
@@ -183,7 +196,7 @@ class Selecting:
             "seen": self.seen.state(),
             "place": self.place,
             "turn": self.turn,
-            "best": [[n, point, reward] for n, (point, reward) in sorted(self.best.items())],
+            "best": [[n, *best] for n, best in sorted(self.best.items())],
             "visited": sorted(map(list, self.visited.items())),
         }
 
@@ -193,7 +206,7 @@ class Selecting:
         load_random(self.rng, state["random"])
         self.seen.restore(state["seen"])
         self.place, self.turn = state["place"], state["turn"]
-        self.best = {n: (thaw(point), reward) for n, point, reward in state["best"]}
+        self.best = {n: (thaw(point), reward, less) for n, point, reward, less in state["best"]}
         self.visited = dict(state["visited"])
         self._around = {}
         self.__dict__.pop("_grid", None)

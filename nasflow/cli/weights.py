@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import math
 from pathlib import Path
 from typing import Any
 
+from nasflow.cli.source import space_of
+from nasflow.discovery import find
 from nasflow.search import results
 from nasflow.search.events import Event, Finished, Observer, Started
+from nasflow.search.results import Run
+from nasflow.search.strategy import Result, create
 
 FOLDER = "weights"
 KEPT = 10  # networks
@@ -32,32 +37,62 @@ def _keeps(evaluator: Any) -> bool:
 
 
 class Best:
-    """Observe a search before `observer` does, and remove the weights of networks that are no longer among the best."""
+    """Observe a search before `observer` does, and remove the weights of networks that are no longer among the best.
+
+    Those are the ten of the highest reward, and the best under each of the strategy's budgets if it has some.
+    """
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
         self.folder = Path()
         self.best: list[tuple[float, int, str]] = []  # reward, later proposals first, fingerprint
+        self.cost = ""
+        self.budgets: tuple[float, ...] = ()
+        self.under: dict[float, tuple[float, float, int, str]] = {}  # reward, less cost, as above
 
     def __call__(self, event: Event) -> None:
         """Pass an event on."""
         if isinstance(event, Started):
             self._begin(event.out)
-        elif isinstance(event, Finished) and event.result.reward is not None:
-            self._add(event.result.reward, event.n, event.fingerprint)
+        elif isinstance(event, Finished):
+            self._add(event.result, event.n, event.fingerprint)
         self.observer(event)
 
     def _begin(self, out: Path) -> None:
         self.folder = out / FOLDER
         run = results.load(out)
-        if _keeps(run.plan["evaluator"]):
-            self.folder.mkdir(exist_ok=True)
-        for entry in run.ranked[:KEPT]:
-            self._add(entry.result.reward or 0.0, entry.n, entry.fingerprint)
+        if not _keeps(run.plan["evaluator"]):
+            return
+        self.folder.mkdir(exist_ok=True)
+        self.cost, self.budgets = budgets_of(run)
+        for entry in run.entries:
+            self._add(entry.result, entry.n, entry.fingerprint)
 
-    def _add(self, reward: float, n: int, fingerprint: str) -> None:
-        heapq.heappush(self.best, (reward, -n, fingerprint))
-        if len(self.best) > KEPT:
-            worst = heapq.heappop(self.best)[2]
+    def _add(self, result: Result, n: int, fingerprint: str) -> None:
+        if result.reward is None:
+            return
+        before = self._names() | {fingerprint}
+        self.best = heapq.nlargest(KEPT, [*self.best, (result.reward, -n, fingerprint)])
+        cost = result.measures.get(self.cost, math.inf)
+        for budget in self.budgets:
+            if cost <= budget:
+                new = (result.reward, -cost, -n, fingerprint)
+                self.under[budget] = max(self.under.get(budget, new), new)
+        for name in before - self._names():
             with contextlib.suppress(OSError):
-                (self.folder / f"{worst}.safetensors").unlink()
+                (self.folder / f"{name}.safetensors").unlink()
+
+    def _names(self) -> set[str]:
+        ranked = {name for _, _, name in self.best}
+        return ranked | {name for _, _, _, name in self.under.values()}
+
+
+def budgets_of(run: Run) -> tuple[str, tuple[float, ...]]:
+    """Return the cost that the budgets of a run's strategy bound, and those; none where it has none."""
+    spec = run.plan["strategy"]
+    if spec is None or not hasattr(
+        find("strategy", spec.get("_target_") or spec["name"]), "budgets"
+    ):
+        return "", ()
+    strategy: Any = create(spec, space_of(run), int(run.plan["seed"]))
+    return strategy.cost, tuple(strategy.budgets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,7 +55,10 @@ def train_together(
     except Exception as error:
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
         last = lines[-1].strip() if lines else type(error).__name__
-        raise RunError(f"training the shared weights on {workers} workers failed: {last}") from error
+        raise RunError(
+            f"training the shared weights on {workers} workers failed: {last}"
+        ) from error
+    shutil.rmtree(folder / "supernet" / "train", ignore_errors=True)  # Ray's own records
     for entry in json.loads((folder / "supernet" / "training.json").read_text())["history"]:
         observe(entry)
 
