@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,14 +33,32 @@ class Plot:
         grown: whether some became bigger since this was last set to False.
         frozen: whether nothing may become bigger any more.
         notes: places where entries are told apart by position only, and why.
+        version: how often some became bigger.
         hints: for one child, the weights whose own axis somebody reads as so many equal groups.
+        settled: those that were known when laying the child out was last begun.
+        asked: what was asked for since, as (weight, number of groups).
+        news: how often that was not among the settled: what asked is to be laid out again.
     """
 
     rooms: dict[str, int] = field(default_factory=dict)
     grown: bool = False
     frozen: bool = False
     notes: dict[str, str] = field(default_factory=dict)
+    version: int = 0
     hints: dict[str, int] = field(default_factory=dict)
+    settled: dict[str, int] = field(default_factory=dict)
+    asked: list[tuple[str, int]] = field(default_factory=list)
+    news: int = 0
+
+    def ask(self, wanted: Iterable[tuple[str, int]]) -> bool:
+        """Ask weights for groups; return whether that is news."""
+        before = self.news
+        for owner, count in wanted:
+            self.asked.append((owner, count))
+            common = self.hints[owner] = math.lcm(self.hints.get(owner, 1), count)
+            if common != self.settled.get(owner, 1):
+                self.news += 1
+        return self.news != before
 
 
 class Place:
@@ -90,6 +108,7 @@ class Place:
                 )
             self.plot.rooms[key] = most = size
             self.plot.grown = True
+            self.plot.version += 1
         return most
 
     def offsets(self, name: str, spans: Sequence[Span]) -> tuple[tuple[int, ...], int]:
@@ -134,12 +153,7 @@ class Place:
 
         What asked is then laid out again with this known.
         """
-        hints, news = self.plot.hints, False
-        for owner, wanted in demands(span, count):
-            known = hints.get(owner, 1)
-            hints[owner] = math.lcm(known, wanted)
-            news = news or hints[owner] != known
-        return news
+        return self.plot.ask(demands(span, count))
 
     def merge(self, name: str, spans: Sequence[Span]) -> Span:
         """Return several axes as one, outermost first."""

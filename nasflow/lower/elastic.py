@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from nasflow.ir.graph import Graph
 from nasflow.ir.space import Point, Space
 from nasflow.ir.weight import Weight, axis
+from nasflow.lower.assemble import assemble
 from nasflow.lower.child import Child
 from nasflow.lower.initialise import fans, fill
-from nasflow.lower.module import construct
-from nasflow.lower.shares import Laid, Shares
+from nasflow.lower.plan import Planner
+from nasflow.lower.shares import Segment, Shares
 
 QUIET: Final = 24
 """A space counts as known when so many random points in a row bring nothing new."""
@@ -67,6 +68,7 @@ class Supernet(nn.Module):
                 self.register_buffer(stored, tensor)
         self.initialise(seed)
         self._children: OrderedDict[tuple[Any, ...], Child] = OrderedDict()
+        self._planner: Planner | None = None
 
     @torch.no_grad()
     def initialise(self, seed: int = 0) -> None:
@@ -100,31 +102,27 @@ class Supernet(nn.Module):
         child = self._children.get(key)
         if child is None:
             graph = self.space.bind(full)
-            child = self._child(full, graph, self._shares.lay(graph))
+            child = self._child(full, self._shares.lay(graph))
             self._children[key] = child
             if len(self._children) > CHILDREN:
                 self._children.popitem(last=False)
         self._children.move_to_end(key)
         return child
 
-    def _child(self, point: Point, graph: Graph, laid: Laid) -> Child:
-        self._shares.grow(laid)
-        stored = {name: getattr(self, own) for name, own in self._stored.items()}
-        like = next(iter(stored.values()), torch.empty(0))
-        child = Child(point, graph, laid, self._shares.shared, stored, like)
-        return child.train(self.training)
+    def _child(self, point: Point, segment: Segment) -> Child:
+        self._shares.grow(segment)
+        if self._planner is None:
+            stored = {name: getattr(self, own) for name, own in self._stored.items()}
+            self._planner = Planner(self._shares.shared, stored)
+        return Child(point, segment, self._planner).train(self.training)
 
     def extract(self, point: Mapping[str, Any]) -> nn.Module:
         """Return a child as an ordinary module of its own, weights and statistics copied."""
         child = self.at(point)
-        module = construct(child.graph, device="cpu")
-        tensors = child.tensors()
-        like = next(iter(tensors.values()), torch.empty(0))
-        module = module.to(like.device, like.dtype)
         with torch.no_grad():
-            for name, target in module.state_dict().items():
-                target.copy_(tensors[name])
-        return module.train(child.training)
+            tensors = {key: tensor.clone() for key, tensor in child.tensors().items()}
+        like = next(iter(tensors.values()), torch.empty(0))
+        return assemble(child.segment, tensors, like).train(child.training)
 
     def forward(self, point: Mapping[str, Any], *inputs: Tensor) -> Any:
         """Run a child: ``supernet(point, x)`` is ``supernet.at(point)(x)``."""
@@ -132,6 +130,8 @@ class Supernet(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Supernet:
         self._children.clear()  # they hold the tensors that are moved or cast
+        self._shares.forget()
+        self._planner = None
         return super()._apply(fn, recurse)
 
 

@@ -4,51 +4,121 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from nasflow.ir.operation import Applied, Call
 from nasflow.lower.module import Undrawn
 
-PLAIN: Final = "{self}({all})"
-KEPT: Final = 1 << 14
-_SCOPE: Final = {"torch": torch, "F": F, "nn": nn, "math": math, "Tensor": Tensor}
+CALL: Final = "{self}({all})"
+MOST_KEPT: Final = 1 << 14
+
+PLAIN, WEIGHTED, OPEN, KEPT, VALUE = range(5)
+"""Kinds: a function of the inputs; one that takes weights after them; an expression around such;
+a module that each child has its own of; a weight used as a value."""
+
+SCOPE: Final = {"torch": torch, "F": F, "nn": nn, "math": math, "Tensor": Tensor}
 
 
 class Ready:
     """An operation at its input types, ready to run.
 
     Attributes:
-        module: what it keeps between calls, with weights on ``meta``; None for nothing. It is a
-            pattern: :func:`replica` makes one to use.
-        is_value: whether it is a bare tensor, a weight used as a value.
-        function: (child, module, *inputs) -> result; None where that is the module's own call.
+        kind: one of those above.
+        run: a function of the inputs (PLAIN) or of inputs and weights (WEIGHTED); what stands
+            inside ``around`` (OPEN); a module with weights on ``meta``, a pattern of which
+            :class:`Mould` makes one to use (KEPT).
+        around: (child, module or function, *inputs) -> result, None where that is just a call.
+        source: as the operation declares it.
+        wording: what decides how the operation is written.
     """
 
-    __slots__ = ("function", "is_value", "module")
+    __slots__ = ("around", "kind", "module", "run", "source", "wording")
 
     def __init__(self, content: Applied) -> None:
         source = content.op.source(*content.inputs)
-        self.is_value = source.build is not None and source.build.callee in ("parameter", "buffer")
+        build = source.build
         self.module: nn.Module | None = None
-        if source.build is not None and not self.is_value:
-            self.module = _built(source.build, content)
-        self.function: Callable[..., Any] | None = None
-        if not self.is_value and source.forward != PLAIN:
-            arguments = [f"x{i}" for i in range(len(content.inputs))]
-            constants = {name: repr(value) for name, value in source.constants.items()}
-            text = source.forward.format(
-                *arguments, all=", ".join(arguments), self="m", **constants
-            )
-            names = ", ".join(("self", "m", *arguments))
-            self.function = _function(names, text, content.op.support)
+        self.around: Callable[..., Any] | None = None
+        self.run: Any = None
+        self.source = source
+        self.wording = (source.forward, repr(dict(source.constants)), content.op.support)
+        names = [f"x{i}" for i in range(len(content.inputs))]
+        text = self.expression(names, "m")
+        if build is not None and build.callee in ("parameter", "buffer"):
+            self.kind = VALUE
+            return
+        if build is None and not re.search(r"\bself\b", text):
+            self.kind = PLAIN
+            self.run = _function(", ".join(names), text, content.op.support)
+            return
+        if source.forward != CALL:
+            self.around = _function(", ".join(("self", "m", *names)), text, content.op.support)
+        self.kind = OPEN
+        if build is not None:
+            self.module = _built(build, content)
+            self.kind, self.run = _kind(self.module, content)
+            if self.around is not None and self.kind != KEPT:
+                self.kind = OPEN
+
+    def expression(self, inputs: Sequence[str], module: str) -> str:
+        """Return the operation as Python, on variables and on what holds its module."""
+        constants = {name: repr(value) for name, value in self.source.constants.items()}
+        everything = ", ".join(inputs)
+        return self.source.forward.format(*inputs, all=everything, self=module, **constants)
 
 
-@functools.lru_cache(KEPT)
+def _kind(module: nn.Module, content: Applied) -> tuple[int, Any]:
+    """Return how a module is run in children, and what."""
+    if not content.weights:
+        own = "training" in content.op.support or isinstance(module, _DropoutNd)
+        return (KEPT if own else PLAIN), module
+    function = FUNCTIONS.get(type(module))
+    names = tuple(weight.name for weight in content.weights)
+    if function is None or names not in (("weight",), ("weight", "bias")):
+        return KEPT, module
+    return WEIGHTED, function(module)
+
+
+def _convolution(function: Callable[..., Tensor]) -> Callable[[Any], Callable[..., Tensor]]:
+    def make(m: Any) -> Callable[..., Tensor]:
+        if m.padding_mode != "zeros":
+            return lambda x, weight, bias=None: m._conv_forward(x, weight, bias)
+        settings = (m.stride, m.padding, m.dilation, m.groups)
+        return lambda x, weight, bias=None: function(x, weight, bias, *settings)
+
+    return make
+
+
+def _layer_norm(m: Any) -> Callable[..., Tensor]:
+    shape, eps = m.normalized_shape, m.eps
+    return lambda x, weight, bias=None: F.layer_norm(x, shape, weight, bias, eps)
+
+
+def _group_norm(m: Any) -> Callable[..., Tensor]:
+    groups, eps = m.num_groups, m.eps
+    return lambda x, weight, bias=None: F.group_norm(x, groups, weight, bias, eps)
+
+
+FUNCTIONS: Final[dict[type[nn.Module], Callable[[Any], Callable[..., Tensor]]]] = {
+    nn.Conv1d: _convolution(F.conv1d),
+    nn.Conv2d: _convolution(F.conv2d),
+    nn.Conv3d: _convolution(F.conv3d),
+    nn.Linear: lambda m: F.linear,
+    nn.LayerNorm: _layer_norm,
+    nn.GroupNorm: _group_norm,
+}
+"""Modules that keep nothing but weights, as functions of the inputs and those."""
+
+
+@functools.lru_cache(MOST_KEPT)
 def _function(arguments: str, text: str, support: str) -> Callable[..., Any]:
     # The text is an operation's own, with plain values written by repr: no stored name is in it.
     made: Callable[..., Any] = eval(f"lambda {arguments}: {text}", dict(_support(support)))
@@ -70,7 +140,7 @@ def _built(call: Call, content: Applied) -> nn.Module:
 
 @functools.lru_cache(256)
 def _support(source: str) -> dict[str, Any]:
-    scope: dict[str, Any] = {**_SCOPE, "__name__": __name__}
+    scope: dict[str, Any] = {**SCOPE, "__name__": __name__}
     exec(source, scope)
     return scope
 
@@ -82,26 +152,47 @@ def ready(content: Applied) -> Ready:
     """Return the operation made ready, once for all children."""
     found = _ready.get(content)
     if found is None:
-        if len(_ready) >= KEPT:  # bounds memory in searches of many days
+        if len(_ready) >= MOST_KEPT:  # bounds memory in searches of many days
             _ready.clear()
         found = _ready[content] = Ready(content)
     return found
 
 
-def replica(pattern: nn.Module, like: Tensor) -> nn.Module:
-    """Return a module that shares nothing with its pattern; buffers are fresh, of like's kind.
+class Mould:
+    """Makes modules that share nothing with a pattern; much cheaper than constructing them.
 
-    Much cheaper than constructing it; its weights are still to be given.
+    Weights are still to be given; buffers start afresh, on the device and in the precision of
+    ``like``.
     """
-    made: nn.Module = object.__new__(type(pattern))
-    state = made.__dict__
-    for name, value in pattern.__dict__.items():
-        state[name] = value.copy() if isinstance(value, (dict, set)) else value
-    buffers = state["_buffers"]
-    for name, buffer in buffers.items():
-        if buffer is not None:
-            buffers[name] = _fresh(name, buffer, like)
-    return made
+
+    __slots__ = ("buffers", "cls", "empty", "filled", "plain")
+
+    def __init__(self, pattern: nn.Module, like: Tensor) -> None:
+        self.cls = type(pattern)
+        state = pattern.__dict__
+        held = {k: v for k, v in state.items() if isinstance(v, (dict, set)) and k != "_buffers"}
+        self.plain = {k: v for k, v in state.items() if k not in held}
+        self.empty = [k for k, v in held.items() if type(v) is OrderedDict and not v]
+        self.filled = [(k, v) for k, v in held.items() if k not in self.empty]
+        self.buffers = {
+            name: None if buffer is None else _fresh(name, buffer, like)
+            for name, buffer in pattern._buffers.items()
+        }
+
+    def __call__(self, empty: bool = False) -> nn.Module:
+        """Return a new module; an ``empty`` one has no buffers yet either."""
+        made: nn.Module = object.__new__(self.cls)
+        state = made.__dict__
+        state.update(self.plain)
+        for name in self.empty:
+            state[name] = OrderedDict()
+        for name, held in self.filled:
+            state[name] = held.copy()
+        buffers = self.buffers
+        if buffers and not empty:
+            buffers = {k: None if b is None else b.clone() for k, b in buffers.items()}
+        state["_buffers"] = dict(buffers)
+        return made
 
 
 def _fresh(name: str, buffer: Tensor, like: Tensor) -> Tensor:

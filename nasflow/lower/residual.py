@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -11,7 +12,7 @@ from nasflow.ir.ops.combine import Add
 from nasflow.ir.ops.norm import BatchNorm
 from nasflow.ir.ops.regularise import Dropout, DropPath
 from nasflow.lower.elastic import Supernet
-from nasflow.lower.shares import Laid, Use
+from nasflow.lower.shares import Placed, Use
 
 LOOKED_AT: Final = 8
 """Random children that are looked at, beside the biggest and the smallest."""
@@ -30,10 +31,10 @@ def zero_residual(supernet: Supernet) -> list[str]:
     branches: set[str] = set()
     others: set[str] = set()
     for point in points:
-        laid = supernet.at(point).laid
-        inside = _ends(laid)
+        placed = supernet.at(point).segment.placed()
+        inside = _ends(placed)
         branches |= inside
-        others |= {_scale(use) for use in laid.uses if _is_norm(use)} - inside
+        others |= {_scale(part.use) for part in placed if _is_norm(part.use)} - inside
     weights = dict(supernet.named_parameters())
     found = sorted(branches - others)
     for name in found:
@@ -41,22 +42,22 @@ def zero_residual(supernet: Supernet) -> list[str]:
     return found
 
 
-def _ends(laid: Laid) -> set[str]:
+def _ends(placed: Sequence[Placed]) -> set[str]:
     """Return the scales of the norms that residual branches of a child end in."""
-    made = {value: use for use in laid.uses for value in use.outputs}
+    made = {value: part for part in placed for value in part.outputs}
     depth: dict[int, int] = {}
-    for use in laid.uses:
-        length = 1 + max((depth.get(value, 0) for value in use.inputs), default=0)
-        depth.update(dict.fromkeys(use.outputs, length))
+    for part in placed:
+        length = 1 + max((depth.get(value, 0) for value in part.inputs), default=0)
+        depth.update(dict.fromkeys(part.outputs, length))
     found = set()
-    for use in laid.uses:
-        if isinstance(use.content.op, Add) and len(use.inputs) > 1:
-            branch = max(use.inputs, key=lambda value: depth.get(value, 0))
+    for part in placed:
+        if isinstance(part.use.content.op, Add) and len(part.inputs) > 1:
+            branch = max(part.inputs, key=lambda value: depth.get(value, 0))
             last = made.get(branch)
-            while last is not None and isinstance(last.content.op, Dropout | DropPath):
+            while last is not None and isinstance(last.use.content.op, Dropout | DropPath):
                 last = made.get(last.inputs[0])
-            if last is not None and _is_norm(last):
-                found.add(_scale(last))
+            if last is not None and _is_norm(last.use):
+                found.add(_scale(last.use))
     return found
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from nasflow.errors import SpaceError
 from nasflow.ir.flow import Place, Plot, Spans
@@ -19,37 +20,119 @@ TRIES: Final = 6
 """How often a child is laid out anew as later operations tell earlier ones how they read them."""
 CHANNELS: Final = ("C", "D")
 """Axes of a network's input that are channels; the others count places."""
+KEPT: Final = 1 << 13
+"""How many laid sub-graphs are remembered; eight times as many operations are."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Use:
-    """One operation of a child, its sub-graphs flattened away.
+    """One operation of a child.
 
     Attributes:
         path: where its weights stand in the template: what children share goes by it.
-        key: where they stand in the state dict of the child's own module.
         content: the operation at its input types.
-        inputs, outputs: ids of values.
         takes: for each weight, (its shared name, the spans of its axes).
+        spans: of its results.
+        asked: the weights whose layout it asked for, see :class:`nasflow.ir.flow.Plot`.
+        fits: whether there is room for its weights.
+        step, mould: how it is run and what makes its module, made when first asked for.
     """
 
     path: str
-    key: str
     content: Applied
+    takes: dict[str, tuple[str, Spans]]
+    spans: tuple[Spans, ...]
+    asked: tuple[tuple[str, int], ...] = ()
+    fits: bool = False
+    step: Any = None
+    mould: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """One use of an operation or of a sub-graph in a segment.
+
+    Attributes:
+        attribute: what a written module calls it; uses of one name share weights.
+        laid: the operation, or the sub-graph as a segment.
+        inputs, outputs: ids of values: the segment's inputs first, then results in order.
+    """
+
+    attribute: str
+    laid: Use | Segment
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    takes: dict[str, tuple[str, Spans]]
 
 
-@dataclass(slots=True)
-class Laid:
-    """A child laid into the supernet: its operations in order, and the ids of its results."""
+@dataclass(slots=True, eq=False)
+class Segment:
+    """A graph laid into the supernet at one place; children with the same sub-graph share it.
 
-    uses: list[Use] = field(default_factory=list)
-    results: tuple[int, ...] = ()
-    count: int = 0
-    spans: list[Spans] = field(default_factory=list)
-    taken: dict[str, Spans] = field(default_factory=dict)
+    Attributes:
+        graph: the graph.
+        parts: its nodes in order.
+        spans: of its results.
+        asked: as those of its operations.
+        fits: whether there is room for all its weights.
+        plan, pattern: how it is run and cut out, made when first asked for.
+    """
+
+    graph: Graph
+    parts: tuple[Part, ...]
+    spans: tuple[Spans, ...]
+    asked: tuple[tuple[str, int], ...] = ()
+    fits: bool = False
+    plan: Any = None
+    pattern: Any = None
+
+    def uses(self, key: str = "") -> Iterator[tuple[str, Use]]:
+        """Yield (key in the module's state dict, operation), sub-graphs entered in order."""
+        for part in self.parts:
+            here = f"{key}.{part.attribute}" if key else part.attribute
+            if isinstance(part.laid, Segment):
+                yield from part.laid.uses(here)
+            else:
+                yield here, part.laid
+
+    def placed(self) -> list[Placed]:
+        """Return all operations in order, sub-graphs entered, values numbered throughout."""
+        found: list[Placed] = []
+        count = itertools.count(len(self.graph.inputs))
+
+        def walk(segment: Segment, key: str, inputs: Sequence[int]) -> list[int]:
+            values = list(inputs)
+            for part in segment.parts:
+                here = f"{key}.{part.attribute}" if key else part.attribute
+                taken = tuple([values[i] for i in part.inputs])
+                if isinstance(part.laid, Segment):
+                    values.extend(walk(part.laid, here, taken))
+                else:
+                    made = tuple(itertools.islice(count, len(part.outputs)))
+                    found.append(Placed(here, part.laid, taken, made))
+                    values.extend(made)
+            return [values[i] for i in segment.graph.results]
+
+        walk(self, "", range(len(self.graph.inputs)))
+        return found
+
+    def dead(self) -> list[tuple[int, ...]]:
+        """Return for each part the values that nobody needs after it."""
+        seen = set(self.graph.results)
+        found = []
+        for part in reversed(self.parts):
+            gone = tuple([v for v in (*part.inputs, *part.outputs) if v not in seen])
+            seen.update(gone)
+            found.append(tuple(dict.fromkeys(gone)))
+        return found[::-1]
+
+
+class Placed(NamedTuple):
+    """An operation of a child, its key in the state dict, and the values that it takes and makes."""
+
+    key: str
+    use: Use
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -71,48 +154,81 @@ class Shares:
     def __init__(self) -> None:
         self.plot = Plot()
         self.shared: dict[str, Shared] = {}
+        self._graphs: dict[tuple[Any, ...], Segment] = {}
+        self._operations: dict[tuple[Any, ...], Use] = {}
+        self._version = 0
 
     @property
     def notes(self) -> dict[str, str]:
         return self.plot.notes
 
-    def lay(self, graph: Graph) -> Laid:
-        """Follow the index sets of a child from its inputs to its results."""
+    def forget(self) -> None:
+        """Forget the segments of earlier children."""
+        self._graphs.clear()
+        self._operations.clear()
+
+    def lay(self, graph: Graph) -> Segment:
+        """Follow the index sets of a child from its inputs to its results.
+
+        What is the same as in an earlier child, at the same place and with the same entries, is
+        taken from there.
+        """
         plot = self.plot
         plot.hints = {}
         for _ in range(TRIES):
-            known = dict(plot.hints)
-            laid = Laid()
-            inputs = [self._value(laid, _input(type_)) for type_ in graph.inputs]
-            laid.results = tuple(self._walk(graph, "", "", inputs, laid))
+            known = plot.settled = dict(plot.hints)
+            if self._version != plot.version or len(self._operations) > 8 * KEPT:
+                self.forget()
+                self._version = plot.version
+            if len(self._graphs) > KEPT:
+                self._graphs.clear()
+            plot.asked.clear()
+            walk = _Walk(self)
+            segment = walk.enter(graph, "", tuple([_input(type_) for type_ in graph.inputs]))
             if plot.hints == known:
                 break
-        return laid
+        return segment
 
-    def grow(self, laid: Laid) -> bool:
+    def grow(self, segment: Segment) -> bool:
         """Make room for a child; return whether some weight is new or bigger than before."""
         grown = self.plot.grown
         self.plot.grown = False
-        for use in laid.uses:
-            for weight in use.content.weights:
-                name, spans = use.takes[weight.name]
-                shape = self._shape(use, weight, spans)
-                shared = self.shared.get(name)
-                small = shared is not None and all(
-                    new <= old for new, old in zip(shape, shared.shape, strict=True)
+        return self._grow(segment) or grown
+
+    def _grow(self, segment: Segment) -> bool:
+        grown = False
+        if segment.fits:
+            return False
+        for part in segment.parts:
+            if isinstance(part.laid, Segment):
+                grown = self._grow(part.laid) or grown
+            elif part.laid.takes and not part.laid.fits:
+                grown = self._hold(part.laid) or grown
+                part.laid.fits = True
+        segment.fits = True
+        return grown
+
+    def _hold(self, use: Use) -> bool:
+        grown = False
+        for weight in use.content.weights:
+            name, spans = use.takes[weight.name]
+            shape = self._shape(use, weight, spans)
+            shared = self.shared.get(name)
+            small = shared is not None and all(
+                new <= old for new, old in zip(shape, shared.shape, strict=True)
+            )
+            if small:
+                continue
+            if self.plot.frozen:
+                raise SpaceError(
+                    f"{use.path}: this network needs {name} of {shape}, which was not found "
+                    "when the supernet was made; name its point in points="
                 )
-                if small:
-                    continue
-                if self.plot.frozen:
-                    raise SpaceError(
-                        f"{use.path}: this network needs {name} of {shape}, which was not found "
-                        "when the supernet was made; name its point in points="
-                    )
-                grown = True
-                if shared is None:
-                    self.shared[name] = Shared(weight, use.content.weights, shape)
-                else:
-                    shared.shape = [max(pair) for pair in zip(shape, shared.shape, strict=True)]
+            grown = True
+            if shared is None:
+                self.shared[name] = Shared(weight, use.content.weights, shape)
+            else:
+                shared.shape = [max(pair) for pair in zip(shape, shared.shape, strict=True)]
         return grown
 
     def _shape(self, use: Use, weight: Weight, spans: Spans) -> list[int]:
@@ -124,51 +240,133 @@ class Shares:
                 sizes.append(span.universe)
         return sizes
 
-    def _value(self, laid: Laid, spans: Spans) -> int:
-        laid.spans.append(spans)
-        laid.count += 1
-        return laid.count - 1
+    # -- what is remembered -----------------------------------------------------------------------
 
-    def _walk(
-        self, graph: Graph, path: str, key: str, inputs: Sequence[int], laid: Laid
-    ) -> Iterator[int]:
+    def key(
+        self, content: Applied | Graph, path: str, spans: tuple[Spans, ...], *more: Any
+    ) -> tuple[Any, ...]:
+        """Return all that decides how something is laid at a place, besides the biggest sizes."""
+        hints = self.plot.hints
+        near = tuple(item for item in hints.items() if item[0].startswith(path)) if hints else ()
+        return (content, path, spans, near, *more)
+
+    def graph(self, key: tuple[Any, ...]) -> Segment | None:
+        """Return the segment remembered under a key, once it has asked again what it asks for."""
+        found = self._graphs.get(key)
+        if found is not None and found.asked:
+            self.plot.ask(found.asked)
+        return found
+
+    def operation(self, key: tuple[Any, ...]) -> Use | None:
+        """Return the operation remembered under a key, as :meth:`graph` does."""
+        found = self._operations.get(key)
+        if found is not None and found.asked:
+            self.plot.ask(found.asked)
+        return found
+
+    def keep_graph(self, key: tuple[Any, ...], segment: Segment) -> None:
+        """Remember a segment."""
+        self._graphs[key] = segment
+
+    def keep_operation(self, key: tuple[Any, ...], use: Use) -> None:
+        """Remember an operation."""
+        self._operations[key] = use
+
+
+class _Walk:
+    """One child on its way through the supernet."""
+
+    def __init__(self, shares: Shares) -> None:
+        self.shares = shares
+        self.plot = shares.plot
+        self.seen: dict[str, Use | Segment] = {}  # what stands first at each path
+
+    def enter(self, graph: Graph, path: str, inputs: tuple[Spans, ...]) -> Segment:
+        """Lay a graph at a path, its inputs' spans given."""
+        again = path in self.seen
+        key = self.shares.key(graph, path, inputs)
+        if path and not again:
+            found = self.shares.graph(key)
+            if found is not None:
+                self.seen[path] = found
+                return found
+        elif again:
+            self._enter_again(path)
+        plot = self.plot
+        asked, news = len(plot.asked), plot.news
+        segment = self._walk(graph, path, inputs)
+        segment.asked = tuple(dict.fromkeys(plot.asked[asked:]))
+        if not again:
+            self.seen[path] = segment
+            if path and plot.news == news:  # else it is about to be laid differently
+                self.shares.keep_graph(key, segment)
+        return segment
+
+    def _enter_again(self, path: str) -> None:
+        """Make known what a segment holds that may come from an earlier child."""
+        first = self.seen[path]
+        assert isinstance(first, Segment)
+        attribute = _attribute(first.graph)
+        lead = f"{path}/" if path else ""
+        owners: dict[str, str] = {}
+        for node, part in zip(first.graph.nodes, first.parts, strict=True):
+            here = owners.setdefault(attribute(node.weights), lead + (node.origin or node.name))
+            self.seen.setdefault(here, part.laid)
+
+    def _walk(self, graph: Graph, path: str, inputs: tuple[Spans, ...]) -> Segment:
         values = list(inputs)
         owners: dict[str, str] = {}
-        attribute = names.checked if graph.kind == REPEAT else names.attribute
-        lead, prior = (f"{path}/" if path else ""), (f"{key}." if key else "")
+        attribute = _attribute(graph)
+        lead = f"{path}/" if path else ""
+        parts = []
         for node in graph.nodes:
-            here = owners.setdefault(node.weights, f"{lead}{node.origin or node.name}")
-            there = prior + attribute(node.weights)
-            taken = [values[i] for i in node.inputs]
+            here = owners.setdefault(node.weights, lead + (node.origin or node.name))
+            taken = tuple([values[i] for i in node.inputs])
+            laid: Use | Segment
             if isinstance(node.content, Graph):
-                values.extend(self._walk(node.content, here, there, taken, laid))
+                laid = self.enter(node.content, here, taken)
             else:
-                values.extend(self._apply(node.content, here, there, taken, node.taken, laid))
-        return iter([values[i] for i in graph.results])
+                laid = self._apply(node.content, here, taken, node.taken)
+            outputs = tuple(range(len(values), len(values) + len(laid.spans)))
+            values.extend(laid.spans)
+            parts.append(Part(attribute(node.weights), laid, node.inputs, outputs))
+        return Segment(graph, tuple(parts), tuple([values[i] for i in graph.results]))
 
     def _apply(
-        self,
-        content: Applied,
-        path: str,
-        key: str,
-        inputs: Sequence[int],
-        taken: tuple[int, ...],
-        laid: Laid,
-    ) -> Sequence[int]:
-        spans = laid.spans
-        place = Place(self.plot, path, content, tuple([spans[i] for i in inputs]), taken)
+        self, content: Applied, path: str, inputs: tuple[Spans, ...], taken: tuple[int, ...]
+    ) -> Use:
+        first = self.seen.get(path)
+        key = self.shares.key(content, path, inputs, taken)
+        if first is None:
+            found = self.shares.operation(key)
+            if found is not None:
+                self.seen[path] = found
+                return found
+        plot = self.plot
+        asked, news = len(plot.asked), plot.news
+        place = Place(plot, path, content, inputs, taken)
         results = content.op.flow(place, *content.inputs)
         takes = {}
         for weight in content.weights:
             chosen = place.weights[weight.name]
             name = f"{path}/{weight.name or 'value'}{_copies(weight, chosen)}"
-            first = laid.taken.setdefault(name, chosen)
-            if not all(a.same(b) for a, b in zip(first, chosen, strict=True)):
-                place.note("weights used twice, on values with different entries")
-            takes[weight.name] = (name, first)
-        outputs = [self._value(laid, result) for result in results]
-        laid.uses.append(Use(path, key, content, tuple(inputs), tuple(outputs), takes))
-        return outputs
+            if isinstance(first, Use):
+                known, spans = first.takes.get(weight.name, ("", chosen))
+                if known == name:
+                    if not all(a.same(b) for a, b in zip(spans, chosen, strict=True)):
+                        place.note("weights used twice, on values with different entries")
+                    chosen = spans
+            takes[weight.name] = (name, chosen)
+        use = Use(path, content, takes, results, tuple(dict.fromkeys(plot.asked[asked:])))
+        if first is None:
+            self.seen[path] = use
+            if plot.news == news:
+                self.shares.keep_operation(key, use)
+        return use
+
+
+def _attribute(graph: Graph) -> Any:
+    return names.checked if graph.kind == REPEAT else names.attribute
 
 
 def _copies(weight: Weight, spans: Spans) -> str:

@@ -17,8 +17,9 @@ from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.ir.flow import Place
 from nasflow.ir.operation import Operation, Source, operation
 from nasflow.ir.types import Type
+from nasflow.lower import to_torch
 from nasflow.lower.elastic import Supernet
-from nasflow.lower.pull import resample
+from nasflow.lower.resample import resample
 
 STAGES = (
     ((8, 16), (1, 2), (3, 5), (1,), 1, False),
@@ -144,6 +145,9 @@ def test_child_is_what_is_cut_out(name: str, request: pytest.FixtureRequest) -> 
         assert apart(run(child, *x), run(module, *x)) < 1e-12
         if point == space.smallest():
             assert_gradients_agree(net, point, x)
+            written = to_torch(child.graph).double()
+            written.load_state_dict(module.state_dict())  # strict: the keys are the same
+            assert apart(run(module, *x), run(written.train(module.training), *x)) < 1e-12
         if len(x) == 1:
             for part in (child, module):
                 torch.manual_seed(0)
@@ -161,10 +165,10 @@ def assert_gradients_agree(net: Supernet, point: ir.Point, x: list[Tensor]) -> N
     own = dict(module.named_parameters())
     stored = dict(net.named_parameters())
     wanted: dict[str, Tensor] = {}
-    for use in child.laid.uses:
+    for where, use in child.uses():
         for weight in use.content.weights:
             name, spans = use.takes[weight.name]
-            key = f"{use.key}.{weight.name}" if weight.name else use.key
+            key = f"{where}.{weight.name}" if weight.name else where
             if not weight.trainable or name.replace(".", "_") in wanted or own[key].grad is None:
                 continue
             full = torch.zeros_like(stored[name.replace(".", "_")])
@@ -201,15 +205,15 @@ def masked(net: Supernet, narrow: ir.Point, wide: ir.Point) -> nn.Module:
     """Return the wide network with zeros for all weights that the narrow one does not take."""
     module = net.extract(wide)
     kept = {}
-    for use in net.at(narrow).laid.uses:
+    for _, use in net.at(narrow).uses():
         kept.update(use.takes.values())
     tensors = module.state_dict()
-    for use in net.at(wide).laid.uses:
+    for where, use in net.at(wide).uses():
         for weight in use.content.weights:
             if not weight.trainable:
                 continue
             name, spans = use.takes[weight.name]
-            tensor = tensors[f"{use.key}.{weight.name}" if weight.name else use.key]
+            tensor = tensors[f"{where}.{weight.name}" if weight.name else where]
             mask = torch.zeros_like(tensor)
             if name in kept:
                 pairs = zip(spans, kept[name], strict=True)
@@ -376,7 +380,7 @@ def test_grouped_convolutions_lay_out_what_they_read() -> None:
     space = shuffling()
     net = space.to_supernet()
     child = net.at({**space.largest(), "width": 8})
-    (before,) = [use for use in child.laid.uses if use.path == "grouped_conv2d"]
+    (before,) = [use for _, use in child.uses() if use.path == "grouped_conv2d"]
     rows = before.takes["weight"][1][0]
     assert list(rows.entries) == [g * 12 + j for g in range(4) for j in range(4)]
 

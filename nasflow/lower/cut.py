@@ -1,0 +1,126 @@
+"""Cut weights out of shared ones, so that gradients find their way back at little cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasflow.ir.flow import Spans
+from nasflow.ir.weight import Weight
+from nasflow.lower.resample import resample
+
+
+@dataclass(slots=True, eq=False)
+class Cut:
+    """How a child's tensor is cut out of a shared one: a window, then gathered, then resampled.
+
+    Attributes:
+        window: for each axis a slice.
+        gathers: (axis, its entries) for those that no slice gives.
+        resized: (axis, size) for tables that are interpolated.
+    """
+
+    window: tuple[slice, ...]
+    gathers: tuple[tuple[int, Tensor], ...] = ()
+    resized: tuple[tuple[int, int], ...] = ()
+
+    def __call__(self, shared: Tensor) -> Tensor:
+        """Return the part that the child takes; autograd follows."""
+        return self.resampled(self.taken(shared))
+
+    def taken(self, shared: Tensor) -> Tensor:
+        """Return the window and what is gathered from it."""
+        cut = shared[self.window]
+        for axis, entries in self.gathers:
+            cut = cut.index_select(axis, entries)
+        return cut
+
+    def resampled(self, cut: Tensor) -> Tensor:
+        """Return what was taken, its tables resampled."""
+        for axis, size in self.resized:
+            cut = resample(cut, axis, size)
+        return cut
+
+    def add(self, gradient: Tensor, total: Tensor) -> None:
+        """Add the gradient of what was taken to that of the shared tensor, in place."""
+        place = total[self.window]
+        if not self.gathers:
+            place.add_(gradient)
+            return
+        (axis, entries), *others = self.gathers
+        for other, inner in others:
+            wide = gradient.new_zeros(
+                [place.shape[i] if i == other else n for i, n in enumerate(gradient.shape)]
+            )
+            gradient = wide.index_copy(other, inner, gradient)
+        place.index_add_(axis, entries, gradient)
+
+
+def cut(weight: Weight, spans: Spans, shape: Sequence[int], device: torch.device) -> Cut | None:
+    """Return how a child's tensor is cut out of the shared one; None where it is all of it."""
+    window: list[slice] = []
+    gathers: list[tuple[int, Tensor]] = []
+    resized: list[tuple[int, int]] = []
+    for number, (axis, span, size) in enumerate(zip(weight.axes, spans, shape, strict=True)):
+        window.append(slice(None))
+        if axis[0].shrink == "interpolate":
+            if len(span) != size:
+                resized.append((number, len(span)))
+        elif not isinstance(span.entries, range):
+            gathers.append((number, torch.tensor(span.entries, device=device)))
+        elif len(span) != size:
+            window[-1] = slice(span.entries.start, span.entries.stop)
+    while window and window[-1] == slice(None):
+        window.pop()
+    if not (window or gathers or resized):
+        return None
+    return Cut(tuple(window), tuple(gathers), tuple(resized))
+
+
+class Scatter(torch.autograd.Function):
+    """Cut several tensors at once; their gradients are added to the shared ones' in place.
+
+    Autograd's own way allocates and adds a gradient of the shared tensor's full size for each cut,
+    which for a narrow child is most of the work. Where the shared tensor has a gradient already,
+    only the child's part of it is touched, and autograd is given nothing to add; hooks on the
+    accumulation (DistributedDataParallel's) run all the same. Where it has none, or somebody
+    watches or asks for the gradient itself (a tensor hook, autograd.grad, a graph of the
+    gradient), autograd is given the full one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cuts: Sequence[Cut], *shared: Tensor) -> tuple[Tensor, ...]:
+        ctx.cuts, ctx.shared = cuts, shared
+        return tuple([cut.taken(tensor) for cut, tensor in zip(cuts, shared, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        found: list[Tensor | None] = [None]
+        nodes = [node for node, _ in ctx.next_functions]
+        for cut, shared, gradient, node in zip(ctx.cuts, ctx.shared, gradients, nodes, strict=True):
+            if gradient is None or node is None:
+                found.append(None)
+            elif _accumulates(shared, node):
+                cut.add(gradient, shared.grad)
+                found.append(None)
+            else:
+                full = gradient.new_zeros(shared.shape)
+                cut.add(gradient, full)
+                found.append(full)
+        return tuple(found)
+
+
+def _accumulates(shared: Tensor, node: Any) -> bool:
+    """Whether autograd would add to a gradient that is there, and nobody looks at what it adds."""
+    if torch.is_grad_enabled() or not shared.is_leaf or shared.grad is None:
+        return False
+    if shared._backward_hooks or shared._post_accumulate_grad_hooks:
+        return False
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # autograd.grad captures what arrives here
+        return False

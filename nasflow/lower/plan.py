@@ -1,0 +1,206 @@
+"""How a segment of a child is run: made once, used by all children that share the segment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from nasflow.lower.cut import Cut, Scatter, cut
+from nasflow.lower.ready import KEPT, OPEN, PLAIN, VALUE, WEIGHTED, Mould, ready
+from nasflow.lower.shares import Segment, Shared, Use
+
+INNER: Final = 5
+"""The kind of step that is an inner segment, beside the kinds of nasflow.lower.ready."""
+
+State = list[Any]
+"""What a child keeps for a segment: its modules, and such a list for each inner segment."""
+Step = tuple[
+    int,
+    Any,
+    Any,
+    int,
+    tuple[tuple[str, int], ...],
+    tuple[int, ...],
+    tuple[int, ...],
+    tuple[int, ...],
+]
+"""Kind; function or inner plan; expression around it; where the state holds its module; (name,
+position) of its weights; ids of the values that it takes, makes, and that nobody needs then."""
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """A segment, ready to run on shared weights.
+
+    Attributes:
+        count: number of values.
+        results: ids of those given.
+        steps: in order.
+        whole: the segment's own weights, those that are cut left as they are.
+        at, cuts, shared: positions of weights that are cut, how, and from what.
+        kept: for each slot of the state, (attribute, mould of a module, or inner plan).
+        resized: positions of those that are resampled as well.
+    """
+
+    count: int
+    results: tuple[int, ...]
+    steps: list[Step] = field(default_factory=list)
+    whole: list[Tensor] = field(default_factory=list)
+    at: list[int] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
+    shared: list[Tensor] = field(default_factory=list)
+    resized: list[int] = field(default_factory=list)
+    kept: list[tuple[str, Mould | Plan]] = field(default_factory=list)
+
+    def give(self, shared: Tensor, part: Cut | None) -> int:
+        """Add a weight of the segment's own; return its position."""
+        position = len(self.whole)
+        self.whole.append(shared)
+        if part is not None:
+            self.at.append(position)
+            self.cuts.append(part)
+            self.shared.append(shared)
+            if part.resized:
+                self.resized.append(position)
+        return position
+
+    def weights(self) -> list[Tensor]:
+        """Return the segment's own weights, cut out."""
+        if not self.at:
+            return self.whole
+        found = list(self.whole)
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            taken = Scatter.apply(self.cuts, *self.shared)
+        else:
+            taken = [cut.taken(x) for cut, x in zip(self.cuts, self.shared, strict=True)]
+        for i, tensor in zip(self.at, taken, strict=True):
+            found[i] = tensor
+        for i in self.resized:
+            found[i] = self.cuts[self.at.index(i)].resampled(found[i])
+        return found
+
+    def run(self, child: nn.Module, state: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+        """Return the results of a child's segment."""
+        values = [*inputs, *[None] * (self.count - len(inputs))]
+        del inputs
+        weights = self.weights()
+        for kind, run, around, slot, taken_weights, inward, made, dead in self.steps:
+            taken = [values[i] for i in inward]
+            if kind == PLAIN:
+                result = run(*taken)
+            elif kind == INNER:
+                result = run.run(child, state[slot] if slot >= 0 else (), taken)
+                if len(made) == 1:
+                    (result,) = result
+            elif kind == WEIGHTED:
+                result = run(*taken, *[weights[i] for _, i in taken_weights])
+            elif kind == VALUE:
+                result = weights[taken_weights[0][1]]
+            elif kind == OPEN:
+                own = [weights[i] for _, i in taken_weights]
+                result = around(child, lambda x, run=run, own=own: run(x, *own), *taken)
+            else:
+                module = state[slot]
+                for name, i in taken_weights:
+                    module._parameters[name] = weights[i]
+                result = module(*taken) if around is None else around(child, module, *taken)
+                for name, _ in taken_weights:  # the graph that made them is not kept alive
+                    module._parameters[name] = None
+            del taken
+            if len(made) == 1:
+                values[made[0]] = result
+            else:
+                for i, part in zip(made, result, strict=True):
+                    values[i] = part
+            del result
+            for i in dead:
+                values[i] = None
+        return [values[i] for i in self.results]
+
+
+class Planner:
+    """Make the plans of a supernet's segments.
+
+    Args:
+        shared: how the shared weights are declared.
+        stored: the shared weights.
+    """
+
+    def __init__(self, shared: Mapping[str, Shared], stored: Mapping[str, Tensor]) -> None:
+        self.shared = shared
+        self.stored = stored
+        self.like = next(iter(stored.values()), torch.empty(0))
+
+    def plan(self, segment: Segment) -> Plan:
+        """Return the plan of a segment, made once."""
+        if segment.plan is None:
+            segment.plan = self._plan(segment)
+        found: Plan = segment.plan
+        return found
+
+    def _plan(self, segment: Segment) -> Plan:
+        graph = segment.graph
+        plan = Plan(len(graph.types), graph.results)
+        slots: dict[str, int] = {}
+        dead = segment.dead()
+        for part, gone in zip(segment.parts, dead, strict=True):
+            laid, attribute = part.laid, part.attribute
+            ends = (part.inputs, part.outputs, gone)
+            slot = slots.get(attribute, -1)
+            if isinstance(laid, Segment):
+                inner = self.plan(laid)
+                if slot < 0 and inner.kept:
+                    slot = slots[attribute] = len(plan.kept)
+                    plan.kept.append((attribute, inner))
+                plan.steps.append((INNER, inner, None, slot, (), *ends))
+                continue
+            kind, run, around, pulled = self.step(laid)
+            if kind == KEPT and slot < 0:
+                slot = slots[attribute] = len(plan.kept)
+                plan.kept.append((attribute, run))
+            weights = tuple([(name, plan.give(shared, part)) for name, shared, part in pulled])
+            plan.steps.append((kind, run, around, slot, weights, *ends))
+        return plan
+
+    def step(self, use: Use) -> tuple[int, Any, Any, list[tuple[str, Tensor, Cut | None]]]:
+        """Return an operation's kind, what runs it, what is around that, and its weights.
+
+        A weight is (name, the shared tensor, how it is cut); made once.
+        """
+        if use.step is None:
+            use.step = self._step(use)
+        found: tuple[int, Any, Any, list[tuple[str, Tensor, Cut | None]]] = use.step
+        return found
+
+    def _step(self, use: Use) -> tuple[int, Any, Any, list[tuple[str, Tensor, Cut | None]]]:
+        made = ready(use.content)
+        run = made.run
+        if isinstance(run, nn.Module):
+            run = Mould(run, self.like)
+            if made.kind != KEPT:  # it has nothing that children set
+                run = run()
+        pulled = []
+        for weight in use.content.weights:
+            if weight.trainable or not weight.name:  # others are statistics: a child's own
+                name, spans = use.takes[weight.name]
+                tensor = self.stored[name]
+                part = cut(weight, spans, self.shared[name].shape, tensor.device)
+                pulled.append((weight.name, tensor, part))
+        return made.kind, run, made.around, pulled
+
+
+def fresh(plan: Plan, modules: dict[str, Any], key: str = "") -> State:
+    """Return what a child keeps for a plan, its modules entered in ``modules`` by their keys."""
+    state: State = []
+    for attribute, pattern in plan.kept:
+        here = f"{key}.{attribute}" if key else attribute
+        if isinstance(pattern, Plan):
+            state.append(fresh(pattern, modules, here))
+        else:
+            made = modules[here] = pattern()
+            state.append(made)
+    return state
