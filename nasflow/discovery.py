@@ -12,6 +12,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,13 +20,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nasflow.errors import ConfigError, NasflowError, NasflowWarning, SpaceError, nearest
+from nasflow.errors import (
+    ConfigError,
+    NasflowError,
+    NasflowWarning,
+    PointError,
+    SpaceError,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from nasflow.ir import Graph, Model, Space
+    from nasflow.ir.closing import Closing
 
 SPACES_KEPT = 8  # spaces of named models that stay built: most models of a family share one
-_spaces: dict[tuple[Callable[..., Any], str], Space] = {}
+_spaces: list[tuple[tuple[Callable[..., Any], str], Closing, Space]] = []
 
 T = TypeVar("T")
 
@@ -51,11 +60,12 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     """
     if "." in name or ":" in name:
         return _import_path(name)
-    known = names(kind)
-    if name not in known:
-        raise ConfigError(
-            f"unknown {kind} {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
-        )
+    if name.startswith("_") or f"{PACKAGES[kind]}.{name}" not in sys.modules:
+        known = names(kind)
+        if name not in known:
+            raise ConfigError(
+                f"unknown {kind} {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
+            )
     if name in _entry_points(kind):
         entry: Callable[[], Callable[..., Any]] = _entry_points(kind)[name].load
         return _guarded(f"entry point {name!r} of {ENTRY_POINTS[kind]}", entry)
@@ -91,14 +101,27 @@ def model(name: str) -> Graph:
 
 
 def bind(family: str, entry: Model) -> Graph:
-    """Return the graph of a named model of the space called `family`."""
+    """Return the graph of a named model of the space called `family`.
+
+    Of the space only what the model takes is built; models that take the same share it.
+    """
+    from nasflow.ir.closing import Closing
+
     factory = find("space", family)
     key = (factory, json.dumps(entry.settings, sort_keys=True))
-    if key not in _spaces:
-        if len(_spaces) == SPACES_KEPT:
-            _spaces.pop(next(iter(_spaces)))
-        _spaces[key] = _space(family, entry.settings)
-    return _spaces[key].bind(entry.point)
+    for known, closing, space in _spaces:
+        if known == key and closing.fits(entry.point):
+            return space.bind(entry.point)
+    closing = Closing(entry.point)
+    with closing.tracing():
+        made = _space(family, entry.settings)
+    try:
+        graph = made.bind(entry.point)
+    except PointError:  # the whole space knows better what is wrong
+        return _space(family, entry.settings).bind(entry.point)
+    _spaces.append((key, closing, made))
+    del _spaces[:-SPACES_KEPT]
+    return graph
 
 
 def models() -> dict[str, tuple[str, Model]]:

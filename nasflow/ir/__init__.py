@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nasflow.errors import SpaceError
+from nasflow.ir.control import pick, repeat, switch, when
 from nasflow.ir.expression import (
     Decision,
     Expression,
@@ -47,13 +48,9 @@ from nasflow.ir.trace import (
     ids,
     image,
     integer,
-    pick,
-    repeat,
     scope,
     shared,
-    switch,
     video,
-    when,
 )
 from nasflow.ir.types import Type
 from nasflow.ir.weight import Factor, Init, Weight

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import compress
 from typing import Any, Final
 
@@ -213,9 +213,15 @@ class _Function:
 
     def __call__(self, values: Sequence[Scalar], types: Sequence[Type | None]) -> Any:
         if self.code is None:
-            # The text comes from to_python over the closed language only, never from stored data.
-            self.code = eval(f"lambda v, t: {self.text}", {"F": FUNCTIONS, "__builtins__": {}})
+            self.code = _function(self.text)
         return self.code(values, types)
+
+
+@lru_cache(10_000)
+def _function(text: str) -> Evaluator:
+    # The text comes from to_python over the closed language only, never from stored data.
+    code: Evaluator = eval(f"lambda v, t: {text}", {"F": FUNCTIONS, "__builtins__": {}})
+    return code
 
 
 def _unique_names(steps: Sequence[Step]) -> list[str]:

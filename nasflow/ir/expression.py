@@ -156,13 +156,13 @@ Operand = Expression | Scalar
 class Apply(Expression):
     """A function of the closed language applied to operands."""
 
-    __slots__ = ("args", "function")
+    __slots__ = ("args", "function", "leaves")
 
     def __init__(self, function: str, *args: Operand) -> None:
-        for arg in args:
-            check_operand(arg)
+        check_operand(args)
         self.function = function
         self.args = args
+        self.leaves = leaves(args)
 
     def __repr__(self) -> str:
         return f"{self.function}({', '.join(map(repr, self.args))})"
@@ -223,33 +223,40 @@ class Dimension(Expression):
         return f"dim({self.value!r}, {self.axis!r})"
 
 
+PLAIN: Final = frozenset((bool, int, str, type(None)))
+"""What an operand can be without a look inside."""
+
+
 def check_operand(arg: object) -> None:
     """Raise SpaceError unless ``arg`` is an expression or a JSON scalar (or a tuple of them)."""
     if isinstance(arg, tuple):
         for item in arg:
-            check_operand(item)
+            if item.__class__ not in PLAIN:
+                check_operand(item)
     elif isinstance(arg, float) and not math.isfinite(arg):
         raise SpaceError(f"expected a finite number in an expression, got {arg!r}")
     elif not (arg is None or isinstance(arg, (Expression, bool, int, float, str))):
         raise SpaceError(f"expected an expression or a plain value, got {type(arg).__name__}")
 
 
-def leaves(operand: Operand) -> list[Decision | Dimension]:
-    """Return every decision and dimension that an expression mentions, in order."""
-    found: list[Decision | Dimension] = []
-    _gather(operand, found)
-    return found
+def leaves(operand: Operand) -> tuple[Decision | Dimension, ...]:
+    """Return every decision and dimension that an expression mentions once, in order."""
+    if isinstance(operand, Apply):
+        return operand.leaves
+    if isinstance(operand, (Decision, Dimension)):
+        return (operand,)
+    if not isinstance(operand, tuple):
+        return ()
+    found: dict[Decision | Dimension, None] = {}
+    for item in operand:
+        if isinstance(item, (Expression, tuple)):
+            found.update(dict.fromkeys(leaves(item)))
+    return tuple(found)
 
 
-def _gather(operand: Operand, found: list[Decision | Dimension]) -> None:
-    if isinstance(operand, tuple):
-        for item in operand:
-            if isinstance(item, (Expression, tuple)):
-                _gather(item, found)
-    elif isinstance(operand, Apply):
-        _gather(operand.args, found)
-    elif isinstance(operand, (Decision, Dimension)):
-        found.append(operand)
+def same(first: object, second: object) -> bool:
+    """Whether two option values are equal, telling True from 1."""
+    return isinstance(first, bool) == isinstance(second, bool) and first == second
 
 
 def is_open(operand: Operand) -> bool:
@@ -288,10 +295,11 @@ def to_python(operand: Operand, leaf: Callable[[Decision | Dimension], str]) -> 
     if isinstance(operand, (Decision, Dimension)):
         return leaf(operand)
     if isinstance(operand, tuple):
-        return "(" + "".join(to_python(item, leaf) + ", " for item in operand) + ")"
+        items = [repr(i) if i.__class__ in PLAIN else to_python(i, leaf) for i in operand]
+        return f"({', '.join(items)},)" if items else "()"
     if not isinstance(operand, Apply):
         return repr(operand)
-    args = [to_python(arg, leaf) for arg in operand.args]
+    args = [repr(a) if a.__class__ in PLAIN else to_python(a, leaf) for a in operand.args]
     if operand.function in _INFIX and len(args) == 2:
         return f"({args[0]} {_INFIX[operand.function]} {args[1]})"
     if operand.function == "where":

@@ -125,8 +125,6 @@ class Operation:
         if not fewest <= len(values) <= most:
             wanted = str(fewest) if fewest == most else f"{fewest} to {most}"
             raise SpaceError(f"{type(self).__name__}: expected {wanted} inputs, got {len(values)}")
-        for attribute in self.attributes():
-            trace.check_operand(attribute)
         return trace.apply(self, values, name=name, arity=self.results())
 
 

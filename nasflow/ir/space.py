@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nasflow.errors import NasflowError, PointError, SpaceError, nearest
 from nasflow.ir.bind import Binder, Compiler
-from nasflow.ir.expression import Decision, Expression, Operand, Scalar, leaves
+from nasflow.ir.expression import Decision, Scalar, same
+from nasflow.ir.gates import gates_of, ordered, uses_of
 from nasflow.ir.graph import Graph
-from nasflow.ir.plan import Gate, Plan, Planner, active, gate_parents
+from nasflow.ir.plan import Plan, Planner, active
 from nasflow.ir.redraw import Redraw
-from nasflow.ir.trace import Body, Step, Value, check_name, close, operands
+from nasflow.ir.trace import Body, Value, check_name, close
 
 if TYPE_CHECKING:
     from nasflow.lower.elastic import Supernet
@@ -56,14 +57,14 @@ class Space:
             raise SpaceError(
                 f"space {name!r}: expected the values a network gives, got {outputs!r}"
             )
-        captured, steps, mapped = close(results, None, ())
+        captured, steps = close(results, None)
         if captured:
             raise SpaceError(f"space {name!r}: a result was made inside a block and not returned")
-        body = Body(name, (), (), steps, mapped, {})
+        body = Body(name, (), (), steps, results, {})
         self.name = check_name(name)
-        uses = _uses(body)
-        self._gates = _gates(name, uses)
-        self.decisions: tuple[Decision, ...] = _ordered(uses, self._gates)
+        uses = uses_of(body)
+        self._gates = gates_of(name, uses)
+        self.decisions: tuple[Decision, ...] = ordered(uses, self._gates)
         self._by_name = {decision.name: decision for decision in self.decisions}
         self._slots = {d.name: slot for slot, d in enumerate(self.decisions)}
         self._legal = {
@@ -350,11 +351,6 @@ _ABSENT: Final = object()
 _PLAIN: Final = frozenset((int, float, str))  # values that no equal value of another kind mimics
 
 
-def same(first: object, second: object) -> bool:
-    """Whether two option values are equal, telling True from 1."""
-    return isinstance(first, bool) == isinstance(second, bool) and first == second
-
-
 def _adjacent(decision: Decision, value: Scalar) -> list[Scalar]:
     position = next(i for i, option in enumerate(decision.options) if same(option, value))
     return [
@@ -372,85 +368,3 @@ def _options(decision: Decision) -> str:
         return f"one of {options[0]}, {options[1]}, ... {options[-1]}"
     shown = ", ".join(map(repr, options[:20])) + (", ..." if len(options) > 20 else "")
     return f"one of {shown}"
-
-
-# -- finding the decisions of a traced network ----------------------------------------------------
-
-
-def _uses(body: Body) -> dict[int, tuple[Decision, list[tuple[Expression, ...]]]]:
-    """Return every decision that live steps mention, with the gates of those steps."""
-    uses: dict[int, tuple[Decision, list[tuple[Expression, ...]]]] = {}
-
-    def note(operand: Operand, gate: tuple[Expression, ...]) -> None:
-        for leaf in leaves(operand):
-            if isinstance(leaf, Decision):
-                uses.setdefault(id(leaf), (leaf, []))[1].append(gate)
-
-    visited: set[int] = set()
-
-    def visit(inner: Body) -> None:
-        if id(inner) in visited:  # the iterations of a repeat may be one body
-            return
-        visited.add(id(inner))
-        for step in inner.steps:
-            _note_step(step, note)
-            for nested in step.bodies:
-                visit(nested)
-
-    visit(body)
-    return uses
-
-
-def _note_step(step: Step, note: Any) -> None:
-    """Note the decisions of a step; those of its gate are noted at the switch that made it."""
-    for operand in operands(step):
-        note(operand, step.gate)
-    for _, gate in step.inputs:
-        if gate is not None:
-            note(gate, step.gate)
-
-
-def _gates(
-    space: str, uses: Mapping[int, tuple[Decision, list[tuple[Expression, ...]]]]
-) -> dict[str, Gate]:
-    """Return for each decision when it is active: wherever one of its uses is reached."""
-    gates: dict[str, Gate] = {}
-    same_gate: dict[str, Gate] = {}
-    for decision, found in uses.values():
-        if decision.name in gates:
-            raise SpaceError(
-                f"space {space!r}: two decisions are named {decision.name!r}; put each in an "
-                "ir.scope of its own, or make one decision and use it twice"
-            )
-        gate = _smallest(found)
-        # Equal gates become one object, so that a point asks each of them once.
-        gates[decision.name] = same_gate.setdefault(repr(gate), gate)
-    return gates
-
-
-def _smallest(found: Sequence[tuple[Expression, ...]]) -> Gate:
-    """Return the conjunctions that no other one already contains: a, or a and b, is just a."""
-    distinct = {frozenset(map(repr, gate)): gate for gate in found}
-    kept: dict[frozenset[str], tuple[Expression, ...]] = {}
-    for conditions in sorted(distinct, key=len):
-        if not any(fewer <= conditions for fewer in kept):
-            kept[conditions] = distinct[conditions]
-    return tuple(gate for conditions, gate in distinct.items() if conditions in kept)
-
-
-def _ordered(
-    uses: Mapping[int, tuple[Decision, list[tuple[Expression, ...]]]], gates: Mapping[str, Gate]
-) -> tuple[Decision, ...]:
-    """Return the decisions as they appear in the network, each after those that gate it."""
-    by_name = {decision.name: decision for decision, _ in uses.values()}
-    ordered: dict[str, Decision] = {}
-
-    def place(name: str) -> None:
-        if name not in ordered:
-            for parent in sorted(gate_parents(gates[name])):
-                place(parent)
-            ordered[name] = by_name[name]
-
-    for name in by_name:
-        place(name)
-    return tuple(ordered.values())

@@ -1,4 +1,4 @@
-"""Build a space by running plain Python: values, blocks, switches, picks and repeats.
+"""Build a space by running plain Python: values, steps, and the blocks they are recorded in.
 
 Calling an operation on values records a step; nothing is computed and no type is known yet. A value
 links to the step that made it, so what an author leaves unused simply never belongs to the space.
@@ -10,22 +10,21 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from nasflow.errors import SpaceError
 from nasflow.ir.expression import (
-    Apply,
+    PLAIN,
     Decision,
     Dimension,
     Expression,
     Operand,
     Scalar,
     check_operand,
-    evaluate,
     is_open,
     leaves,
 )
@@ -35,21 +34,36 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]*\Z")
 MAX_NAME: Final = 80
 
 _order: Final = itertools.count()
-_scope: ContextVar[tuple[str, ...]] = ContextVar("scope", default=())
-_decision_scope: ContextVar[tuple[str, ...]] = ContextVar("decision_scope", default=())
-_region: ContextVar[Region | None] = ContextVar("region", default=None)
-_declared: ContextVar[int] = ContextVar("declared", default=0)
-"""How many decisions were made so far: tells whether a body makes any."""
-_gate: ContextVar[tuple[Expression, ...]] = ContextVar("gate", default=())
 
 
 class Region:
-    """The inside of a block while it is traced; ``parent`` is the block around it."""
+    """The inside of a block while it is traced."""
 
-    __slots__ = ("parent",)
+    __slots__ = ()
 
-    def __init__(self, parent: Region | None) -> None:
-        self.parent = parent
+
+class Here(NamedTuple):
+    """Where tracing stands.
+
+    Attributes:
+        region: the block that is being traced; None outside of any.
+        scope, decisions: names in front of those of nodes and of decisions.
+        gate: the conditions under which the block is reached.
+    """
+
+    region: Region | None = None
+    scope: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    gate: tuple[Expression, ...] = ()
+
+
+_here: ContextVar[Here] = ContextVar("here", default=Here())  # noqa: B039  # immutable
+_declared: ContextVar[int] = ContextVar("declared", default=0)
+
+
+def declared() -> int:
+    """Return how many decisions were made so far: tells whether a body makes any."""
+    return _declared.get()
 
 
 class Value:
@@ -88,10 +102,9 @@ class Step:
     bodies: tuple[Body, ...] = ()
     arity: int = 1
     shared: object = None
-    region: Region | None = field(default_factory=_region.get)
-    gate: tuple[Expression, ...] = field(default_factory=_gate.get)
-    order: int = field(default_factory=lambda: next(_order))
-    open: tuple[Operand, ...] | None = None  # see `operands`
+    open: tuple[Operand, ...] = ()  # op: those of its attributes that hold an expression
+    here: Here = field(default_factory=_here.get)
+    order: int = field(default_factory=_order.__next__)
 
     def outputs(self) -> tuple[Value, ...]:
         """Return the values this step makes."""
@@ -113,6 +126,7 @@ class Body:
     input_names: tuple[str, ...] = ()  # of formals, then captured values
 
 
+@functools.lru_cache(10_000)
 def check_name(name: str) -> str:
     """Return ``name`` if it may name a scope, node or decision, else raise SpaceError."""
     if len(name) > MAX_NAME or not NAME.match(name):
@@ -127,37 +141,17 @@ def check_name(name: str) -> str:
 def scope(*names: str) -> Iterator[None]:
     """Prefix the names of the nodes and decisions made inside."""
     checked = tuple(check_name(name) for name in names)
-    tokens = (
-        _scope.set(_scope.get() + checked),
-        _decision_scope.set(_decision_scope.get() + checked),
-    )
+    region, outer, decisions, gate = _here.get()
+    token = _here.set(Here(region, outer + checked, decisions + checked, gate))
     try:
         yield
     finally:
-        _scope.reset(tokens[0])
-        _decision_scope.reset(tokens[1])
-
-
-@contextmanager
-def _inside(name: str, gate: Expression | None = None) -> Iterator[Region]:
-    """Trace a block: node names start afresh, decision names continue, the gate deepens."""
-    region = Region(_region.get())
-    tokens = (
-        _region.set(region),
-        _scope.set(()),
-        _decision_scope.set((*_decision_scope.get(), check_name(name))),
-        _gate.set(_gate.get() if gate is None else (*_gate.get(), gate)),
-    )
-    try:
-        yield region
-    finally:
-        for variable, token in zip((_region, _scope, _decision_scope, _gate), tokens, strict=True):
-            variable.reset(token)  # type: ignore[attr-defined]  # each token is its variable's own
+        _here.reset(token)
 
 
 def qualified(name: str) -> str:
     """Return a node name with its scopes, joined by underscores."""
-    return "_".join((*_scope.get(), check_name(name)))
+    return "_".join((*_here.get().scope, check_name(name)))
 
 
 def choice(
@@ -172,7 +166,7 @@ def choice(
     ``ordered`` tells strategies that neighbouring options are alike. ``searched=False`` makes a
     setting that named points may use and search leaves at ``default``.
     """
-    path = "/".join((*_decision_scope.get(), check_name(name)))
+    path = "/".join((*_here.get().decisions, check_name(name)))
     for option in options:
         check_operand(option)
     _declared.set(_declared.get() + 1)
@@ -199,25 +193,37 @@ def record(step: Step) -> Any:
     return outputs[0] if len(outputs) == 1 else outputs
 
 
-def _pairs(values: Sequence[Value | Gated], what: str) -> list[tuple[Value, Operand]]:
-    pairs: list[tuple[Value, Operand]] = []
+def pairs(values: Sequence[Value | Gated], what: str) -> list[tuple[Value, Operand]]:
+    """Return values with their gates; raises SpaceError for anything else."""
+    found: list[tuple[Value, Operand]] = []
     for value in values:
-        if isinstance(value, Gated):
-            pairs.append((value.value, value.when))
-        elif isinstance(value, Value):
-            pairs.append((value, None))
+        if isinstance(value, Value):
+            found.append((value, None))
+        elif isinstance(value, Gated):
+            found.append((value.value, value.when))
         else:
             raise SpaceError(f"{what}: expected values, got {type(value).__name__} {value!r}")
-    return pairs
+    return found
 
 
 def apply(
     operation: Any, values: Sequence[Value | Gated], *, name: str | None = None, arity: int = 1
 ) -> Any:
     """Record an operation applied to values; see :meth:`nasflow.ir.Operation.__call__`."""
-    label = qualified(name or re.sub(r"(?<!^)(?=[A-Z])", "_", type(operation).__name__).lower())
-    inputs = _pairs(values, label)
-    return record(Step("op", label, inputs, operation, arity=arity))
+    label = qualified(name or _snake_case(type(operation).__name__))
+    held = []
+    for attribute in operation.attributes():
+        if attribute.__class__ not in PLAIN:
+            check_operand(attribute)
+            if is_open(attribute):
+                held.append(attribute)
+    step = Step("op", label, pairs(values, label), operation, arity=arity, open=tuple(held))
+    return record(step)
+
+
+@functools.lru_cache(10_000)
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def source(name: str, axes: tuple[str, ...], shape: tuple[Operand, ...], dtype: str) -> Value:
@@ -247,7 +253,7 @@ def ids(length: Operand, name: str = "ids") -> Value:
 # -- blocks -------------------------------------------------------------------------------------
 
 
-def _trace(
+def trace(
     name: str,
     function: Callable[..., Any],
     values: Sequence[Value],
@@ -256,21 +262,28 @@ def _trace(
 ) -> Body:
     """Run ``function`` on formal values and keep what its results need.
 
-    ``called`` names the formals; by default they have the names of the function's parameters.
+    Inside, node names start afresh, decision names continue and the gate deepens. ``called`` names
+    the formals; by default they have the names of the function's parameters.
     """
-    with _inside(name, gate) as region:
-        formals = tuple(Step("formal", f"x{i}") for i in range(len(values)))
-        result = function(*(Value(step) for step in formals))
+    outer = _here.get()
+    region = Region()
+    gates = outer.gate if gate is None else (*outer.gate, gate)
+    token = _here.set(Here(region, (), (*outer.decisions, check_name(name)), gates))
+    try:
+        formals = tuple([Step("formal", f"x{i}") for i in range(len(values))])
+        result = function(*[Value(step) for step in formals])
+    finally:
+        _here.reset(token)
     outputs = result if isinstance(result, tuple) else (result,)
     for output in outputs:
         if not isinstance(output, Value):
             raise SpaceError(f"block {name!r}: expected values as results, got {output!r}")
-    captured, steps, mapped = close(outputs, region, formals)
+    captured, steps = close(outputs, region)
     if called is None:
         called = _parameters(function)
     wanted = [*called[: len(values)], *[f"x{i}" for i in range(len(called), len(values))]]
-    names = _input_names([*wanted, *(value.step.name for value in captured)])
-    return Body(name, formals, captured, steps, mapped, {}, names)
+    names = _input_names((*wanted, *[value.step.name for value in captured]))
+    return Body(name, formals, captured, steps, outputs, {}, names)
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -281,7 +294,8 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     return () if code is None else code.co_varnames[: code.co_argcount]
 
 
-def _input_names(wanted: Sequence[str]) -> tuple[str, ...]:
+@functools.lru_cache(10_000)
+def _input_names(wanted: tuple[str, ...]) -> tuple[str, ...]:
     """Return distinct names for a block's inputs, close to those wanted."""
     names: list[str] = []
     for i, name in enumerate(wanted):
@@ -293,56 +307,38 @@ def _input_names(wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def close(
-    outputs: Sequence[Value], region: Region | None, formals: Sequence[Step]
-) -> tuple[tuple[Value, ...], tuple[Step, ...], tuple[Value, ...]]:
-    """Collect the steps of ``region`` that the outputs need, and the outer values they use."""
+    outputs: Sequence[Value], region: Region | None
+) -> tuple[tuple[Value, ...], tuple[Step, ...]]:
+    """Return the outer values that the outputs need, and the steps of ``region``, formals aside."""
     steps: dict[int, Step] = {}
     captured: dict[tuple[int, int], Value] = {}
     pending = list(outputs)
     while pending:
         value = pending.pop()
         step = value.step
-        if step.region is not region:
+        if step.here.region is not region:
             captured.setdefault((step.order, value.index), value)
         elif step.order not in steps:
             steps[step.order] = step
-            pending.extend(used_values(step))
-    ordered = tuple(steps[order] for order in sorted(steps) if steps[order].kind != "formal")
-    outer = tuple(captured[key] for key in sorted(captured))
-    return outer, ordered, tuple(outputs)
+            for read, gate in step.inputs:
+                pending.append(read)
+                if gate is not None:
+                    pending.extend(_dimension_values(gate))
+            for body in step.bodies:
+                pending.extend(body.captured)
+            for operand in operands(step):
+                pending.extend(_dimension_values(operand))
+    ordered = tuple([steps[order] for order in sorted(steps) if steps[order].kind != "formal"])
+    return tuple([captured[key] for key in sorted(captured)]), ordered
 
 
-def used_values(step: Step) -> Iterator[Value]:
-    """Yield every value that a step reads: inputs, captures, and those whose sizes it mentions."""
-    for value, gate in step.inputs:
-        yield value
-        if gate is not None:
-            yield from _dimension_values(gate)
-    for body in step.bodies:
-        yield from body.captured
-    for operand in operands(step):
-        yield from _dimension_values(operand)
-
-
-def _dimension_values(operand: Operand) -> Iterator[Value]:
-    for leaf in leaves(operand):
-        if isinstance(leaf, Dimension):
-            yield leaf.value
-
-
-OPEN: Final = (Expression, tuple)
-"""What an operand that holds a decision or a dimension can be."""
+def _dimension_values(operand: Operand) -> list[Value]:
+    return [leaf.value for leaf in leaves(operand) if isinstance(leaf, Dimension)]
 
 
 def operands(step: Step) -> tuple[Operand, ...]:
-    """Return the expressions of a step other than the gates of its inputs.
-
-    Of an operation's attributes only those that are open: most are plain values.
-    """
+    """Return the expressions of a step other than the gates of its inputs."""
     if step.kind == "op":
-        if step.open is None:
-            attributes = step.payload.attributes()
-            step.open = tuple([a for a in attributes if isinstance(a, OPEN) and is_open(a)])
         return step.open
     if step.kind == "input":
         return tuple(step.payload[1])
@@ -384,11 +380,11 @@ def block(function: Callable[..., R]) -> Callable[..., R]:
 
         label = qualified(name)
         called = _called(signature, args, kwargs)
-        body = _trace(name, run, values, called=called)
+        body = trace(name, run, values, called=called)
         kind = function.__name__.strip("_")
         body.name = kind if NAME.match(kind) else "block"  # a lambda has no name
         body.arguments = _settings(signature, args, kwargs)
-        step = Step("call", label, _pairs(values, label), body, (body,), len(body.outputs))
+        step = Step("call", label, pairs(values, label), body, (body,), len(body.outputs))
         return record(step)
 
     return call
@@ -429,137 +425,6 @@ def _settings(
         if decided or isinstance(value, (bool, int, float, str)):
             found[key] = value
     return found
-
-
-def _branch_gate(index: Operand) -> Callable[[Scalar], Expression | None]:
-    """Return what gates the branch of a key: nothing where the condition depends on a type."""
-    typed = any(isinstance(leaf, Dimension) for leaf in leaves(index))
-    return lambda key: None if typed else Apply("eq", index, key)
-
-
-def switch(
-    index: Operand, branches: Mapping[Any, Callable[..., Any]] | None = None, /, **named: Any
-) -> Callable[..., Any]:
-    """Return a function of values that runs the branch whose key equals ``index``.
-
-    Branches are functions of values, given by keyword or as a mapping where keys are no names.
-    Decisions made inside a branch exist only where it is taken.
-    """
-    table: dict[Any, Callable[..., Any]] = {**(branches or {}), **named}
-    if isinstance(index, Decision):
-        missing = [option for option in index.options if option not in table]
-        if missing:
-            raise SpaceError(
-                f"switch on {index!r}: expected a branch for each option, no {missing}"
-            )
-    if not isinstance(index, Expression):
-        chosen: Callable[..., Any] = table[index]
-        return chosen
-    gate_of = _branch_gate(index)
-    prefix = index.name.rpartition("/")[2] if isinstance(index, Decision) else "when"
-
-    def call(*values: Value, name: str | None = None) -> Any:
-        label = qualified(name or prefix)
-        bodies = tuple(
-            _trace(_key_name(key), branch, values, gate_of(key)) for key, branch in table.items()
-        )
-        arities = {len(body.outputs) for body in bodies}
-        if len(arities) != 1:
-            raise SpaceError(
-                f"switch {label!r}: branches give differing numbers of values {arities}"
-            )
-        step = Step("switch", label, _pairs(values, label), (index, tuple(table)), bodies)
-        step.arity = arities.pop()
-        return record(step)
-
-    return call
-
-
-def _key_name(key: Scalar) -> str:
-    text = re.sub(r"[^a-z0-9]+", "_", str(key).lower()).strip("_")
-    return text or "branch"
-
-
-def when(
-    condition: Operand, then: Callable[..., Any], otherwise: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Return a function of values that runs ``then`` where the condition holds.
-
-    The condition may look at sizes of values (``x.dim("C") != out``); such a condition never
-    makes decisions conditional, so a space stays countable.
-    """
-    if not isinstance(condition, Expression):
-        chosen = then if condition else otherwise
-        return lambda *values, name="when": chosen(*values)
-    run = switch(condition, {True: then, False: otherwise})
-    return lambda *values, name="when": run(*values, name=name)
-
-
-def pick(index: Operand, values: Sequence[Value], name: str = "pick") -> Value:
-    """Return the value at position ``index`` of ``values``."""
-    if isinstance(index, int):
-        return values[index]
-    step = Step("pick", qualified(name), _pairs(values, name), index)
-    value: Value = record(step)
-    return value
-
-
-def repeat(body: Callable[..., Any], times: Operand, name: str = "blocks") -> Callable[..., Any]:
-    """Return a function of values that applies ``body`` to its own result ``times`` times.
-
-    ``body`` may take the iteration ``i`` (an int) and the count ``n`` by keyword. It is traced once,
-    or once per iteration up to the largest count where it takes ``i`` or makes decisions. Decisions
-    made inside are one per iteration and exist only where the iteration runs; decisions made outside
-    are tied over all of them.
-    """
-    wanted = set(inspect.signature(body).parameters) & {"i", "n"}
-    limit = _largest(times)
-
-    def call(*values: Value, name: str = name) -> Any:
-        label = qualified(name)
-        bodies: list[Body] = []
-        for i in range(limit):
-            settings = {key: value for key, value in (("i", i), ("n", times)) if key in wanted}
-            gate = Apply("gt", times, i) if isinstance(times, Expression) else None
-            made = _declared.get()
-            with scope(name):
-                bodies.append(_trace(str(i), functools.partial(body, **settings), values, gate))
-            if "i" not in wanted and _declared.get() == made:
-                bodies *= limit  # every iteration is this one; its gate covers the later ones'
-                break
-        for traced in bodies:
-            if len(traced.outputs) != len(values):
-                raise SpaceError(
-                    f"repeat {label!r}: expected {len(values)} results from its body (as many as "
-                    f"it takes), got {len(traced.outputs)}"
-                )
-        step = Step("repeat", label, _pairs(values, label), times, tuple(bodies), len(values))
-        return record(step)
-
-    return call
-
-
-def _largest(times: Operand) -> int:
-    """Return the largest count that an expression over decisions can give."""
-    if isinstance(times, int):
-        return times
-    decisions = {id(leaf): leaf for leaf in leaves(times)}
-    found = list(decisions.values())
-    if not isinstance(times, Expression) or not found:
-        raise SpaceError(f"repeat: expected a count, got {times!r}")
-    domains = []
-    for leaf in found:
-        if not isinstance(leaf, Decision):
-            raise SpaceError("repeat: the count must depend on decisions only, not on sizes")
-        domains.append(leaf.options)
-    best = 0
-    for values in itertools.product(*domains):
-        known = dict(zip(map(id, found), values, strict=True))
-        count = evaluate(times, lambda leaf: known[id(leaf)])  # noqa: B023  # used at once
-        if type(count) is not int or count < 0:
-            raise SpaceError(f"repeat: expected a count of 0 or more, got {count!r}")
-        best = max(best, count)
-    return best
 
 
 def shared(function: Callable[..., Any]) -> Callable[..., Any]:
