@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nasflow.ir import Graph, Point, Space
 
 REMEMBERED = 100_000  # points whose networks need not be bound again to be recognised
-TWINS = 100  # duplicates of proposals in flight that may wait before the loop waits itself
+TWINS = 100  # duplicates of proposals in flight, one after the other, before the loop waits for a result
 SHARE = 20  # a snapshot is taken when this many times its cost has passed
 _encode = json.JSONEncoder(sort_keys=True).encode
 
@@ -55,18 +55,20 @@ class Loop:
         self.open: dict[int, Point] = {}
         self.reissue: deque[int] = deque()
         self._twins: dict[int, list[Point]] = {}
+        self._in_a_row = 0  # duplicates of proposals in flight since anything else happened
         self._points: dict[bytes, str] = {}  # fingerprints by digests of points
         self._idle = 0  # proposals in a row that brought nothing new
         self._dry = False  # the strategy had nothing to propose and has learned nothing since
         self._before = 0.0
-        self._begin = time.monotonic()
+        self.clock: Callable[[], float] = time.monotonic
+        self._begin = self.clock()
         self._saved = time.monotonic()
         self._save_cost = 0.0
 
     @property
     def elapsed(self) -> float:
         """Return the seconds this run has been searching, over all its drivers."""
-        return self._before + time.monotonic() - self._begin
+        return self._before + self.clock() - self._begin
 
     @property
     def over(self) -> bool:
@@ -146,11 +148,12 @@ class Loop:
             if snapshot and number == known:
                 self._call("restore", lambda: self.strategy.restore(snapshot["state"]))
         self.reissue = deque(sorted(self.open))
-        self._begin = time.monotonic()
+        self._begin = self.clock()
 
-    def begin(self) -> None:
-        """Count the run's time from now on."""
-        self._begin = time.monotonic()
+    def begin(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Count the run's time from now on, by another clock where one is given."""
+        self.clock = clock
+        self._begin = clock()
 
     def spent(self) -> bool:
         """Tell whether a run that was resumed had ended, and its budget is spent still."""
@@ -180,7 +183,7 @@ class Loop:
                 self.reason = "exhausted: the strategy has nothing left to propose"
             elif self._idle >= self.budget.patience:
                 self.reason = f"exhausted: the last {self._idle:,} proposals were all known already or over the limits"
-        waiting = sum(map(len, self._twins.values())) >= TWINS
+        waiting = self._in_a_row >= TWINS
         enough = (
             self.budget.trials is not None and self.evaluated + len(self.open) >= self.budget.trials
         )
@@ -257,10 +260,12 @@ class Loop:
         if kind == "none":
             self._dry = True
         elif kind == "ask" and point is not None:
+            self._in_a_row = 0
             self.open[record["n"]] = point
         elif kind == "dup" and point is not None:
             answer = self.ledger.answer(record["of"])
             if answer is None:
+                self._in_a_row += 1
                 self._twins.setdefault(record["of"], []).append(point)
             elif tell:
                 self._tell(point, read_result(answer))
@@ -274,7 +279,7 @@ class Loop:
         result = read_result(record)
         self.evaluated += 1
         self.failed += result.error is not None
-        self._idle, self._dry = 0, False
+        self._idle, self._in_a_row, self._dry = 0, 0, False
         if result.reward is not None and (self.best is None or result.reward > self.best):
             self.best = result.reward
         for proposal in (point, *self._twins.pop(record["n"], ())):

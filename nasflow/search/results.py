@@ -34,8 +34,8 @@ class Run:
     """Hold a run as its ledger tells it.
 
     `plan` is the configuration it began with, `entries` the finished evaluations in the order they ended, failed ones
-    too; `refused` and `duplicates` count proposals that cost nothing; `reason` says why the search ended, None while
-    it has not.
+    too; `refused` and `duplicates` count proposals that cost nothing; `reason` says why the search ended, None while it
+    has not; `interrupted` tells that several drivers worked on it.
     """
 
     out: Path
@@ -46,11 +46,26 @@ class Run:
     in_flight: int = 0
     seconds: float = 0.0
     reason: str | None = None
+    interrupted: bool = False
 
     @property
     def failed(self) -> list[Entry]:
         """Return the candidates that failed; each result says why."""
         return [e for e in self.entries if e.result.error is not None]
+
+    @property
+    def utilisation(self) -> float | None:
+        """Return the share of their time that workers spent on candidates, until the last one was handed out.
+
+        What follows, when workers have nothing left to begin, does not count. None where the number of workers was
+        left to the cluster, or a run was interrupted: then it is not known who was working.
+        """
+        workers = self.plan.get("executor", {}).get("workers")
+        until = max((e.at - e.seconds for e in self.entries), default=0.0)
+        if not workers or self.interrupted or until <= 0:
+            return None
+        busy = sum(max(0.0, min(e.at, until) - (e.at - e.seconds)) for e in self.entries)
+        return busy / (workers * until)
 
     @property
     def ranked(self) -> list[Entry]:
@@ -115,5 +130,6 @@ def _add(run: Run, asked: dict[int, ledger.Record], record: ledger.Record) -> No
         )
     run.refused += kind == "refused"
     run.duplicates += kind == "dup"
+    run.interrupted |= kind == "start"
     if kind in ("start", "end"):
         run.reason = record.get("reason")

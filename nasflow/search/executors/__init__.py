@@ -1,4 +1,4 @@
-"""Where candidates are evaluated: in this process, on Ray actors, or as Ray Tune trials."""
+"""Where candidates are evaluated: in this process, on Ray actors, as Ray Tune trials, or in simulated time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nasflow.search.job import Evaluate, Work
 if TYPE_CHECKING:
     from nasflow.search.loop import Loop
 
-NAMES = ("inline", "actors", "tune")
+NAMES = ("inline", "actors", "tune", "simulated")
 Run = Callable[["Loop"], None]
 
 
@@ -22,8 +22,9 @@ class Place:
     """Say where and how candidates are evaluated.
 
     `name`: ``inline`` (one after the other, in this process), ``actors`` (in batches on Ray actors, for evaluations
-    of milliseconds) or ``tune`` (each a Ray Tune trial, for training). `workers` run at once (null: as many as fit),
-    each with `cpus` and `gpus`, which may be fractions. Each candidate may take `time_limit` seconds and `memory`
+    of milliseconds), ``tune`` (each a Ray Tune trial, for training) or ``simulated`` (evaluated at once, taking times
+    made up by `durations`, see `nasflow.search.executors.simulated`; `overhead` are its driver's seconds). `workers`
+    run at once (null: as many as fit), each with `cpus` and `gpus`, which may be fractions. Each candidate may take `time_limit` seconds and `memory`
     bytes, and is tried again up to `retries` times when its worker dies. `batch` is for actors, `scheduler` for tune
     (``{"_target_": "ray.tune.schedulers.ASHAScheduler", "metric": ..., "mode": ...}``). `address` is a Ray
     cluster's (``auto``, ``host:port``; null: RAY_ADDRESS if set, else this machine alone).
@@ -39,6 +40,8 @@ class Place:
     batch: int = 8
     scheduler: Mapping[str, Any] | None = None
     address: str | None = None
+    durations: Mapping[str, Any] | None = None
+    overhead: float = 0.001
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -47,7 +50,7 @@ class Place:
             )
         for name in ("workers", "cpus", "time_limit", "memory", "batch"):
             _must(name, getattr(self, name), positive=True)
-        for name in ("gpus", "retries"):
+        for name in ("gpus", "retries", "overhead"):
             _must(name, getattr(self, name), positive=False)
         if self.name == "inline" and self.workers not in (None, 1):
             raise ConfigError(
@@ -82,6 +85,10 @@ def bring_up(place: Place, work: Work | None, evaluate: Evaluate | None) -> Run:
         from nasflow.search.executors import inline
 
         return inline.bring_up(place, work, evaluate)
+    if place.name == "simulated":
+        from nasflow.search.executors import simulated
+
+        return simulated.bring_up(place, work, evaluate)
     if work is None:
         raise ConfigError(
             f"executor {place.name}: expected the evaluator as an import path (_target_), which Ray workers can "
