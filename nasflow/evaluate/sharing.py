@@ -199,15 +199,18 @@ def regularise(child: nn.Module, on: bool, progress: float = 0.0) -> None:
     for module in child.modules():
         if isinstance(module, nn.Dropout) or hasattr(module, "rate"):
             module.train(on)
-        if getattr(module, "progress", None) is not None:
-            module.progress = progress
+        clock = getattr(module, "progress", None)
+        if isinstance(clock, Tensor):
+            clock.fill_(progress)
+        elif clock is not None:
+            module.progress = progress  # type: ignore[assignment]
 
 
 def weights_of(supernet: Supernet) -> nn.Module:
     """Return a plain module with the supernet's tensors, under the names of its state dict."""
     holder = nn.Module()
     for name, weight in supernet.named_parameters():
-        holder.register_parameter(name, weight)  # type: ignore[arg-type]
+        holder.register_parameter(name, weight)
     for name, constant in supernet.named_buffers():
         holder.register_buffer(name, constant)
     return holder
