@@ -54,7 +54,7 @@ def inverted_residual(
     return mbconv(x, width, hidden, kernel, stride, squeeze, always=True, **settings)
 
 
-def opened(stage: Stage) -> dict[str, ir.Operand]:
+def opened(stage: Stage) -> dict[str, Any]:
     """Declare the width, kernel and expansion of a stage's layers."""
     return {
         "width": chosen("width", stage.widths),

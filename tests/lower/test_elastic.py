@@ -26,7 +26,17 @@ STAGES = (
     ((16, 24), (1, 2), (3, 5), (3, 4), 2, True),
     ((24, 32), (1, 3), (3, 5), (4,), 2, True),
 )
-STAGED = {"sizes": (32, 64), "classes": 5, "stems": (8, 16), "features": (16, 24), "stages": STAGES}
+ATTENDING = (
+    ((16, 24), (2, 3), (3,), (3, 4), 2, False),
+    ((24, 32), (2, 3), (3,), (4,), 1, True),
+)
+STAGED: dict[str, Any] = {
+    "sizes": (32, 64),
+    "classes": 5,
+    "stems": (8, 16),
+    "features": (16, 24),
+    "stages": STAGES,
+}
 SMALL: dict[str, dict[str, Any]] = {
     "alphanet": STAGED,
     "bignas": STAGED,
@@ -34,6 +44,7 @@ SMALL: dict[str, dict[str, Any]] = {
                    "depths": (1, 2), "head_width": 8, "reach": 2},
     "levit": {"size": 64, "classes": 5, "key_width": 8, "widths": ((16, 24), (24, 32), (32,)),
               "heads": ((2, 3), (3,), (4, 6)), "depths": ((1, 2), (1, 2), (1, 1))},
+    "nasvit": {**STAGED, "sizes": (32, 48), "stages": STAGES[:1], "attention_stages": ATTENDING},
     "ofa": {"sizes": (32, 64), "classes": 5, "widths": (0.25, 0.5), "depths": (1, 2)},
     "resnet": {"size": 32, "classes": 5, "skeleton": "cifar", "widths": (1, 2), "groups": (1, 4)},
     "efficientnet": {"classes": 5, "widths": (0.25, 0.5), "depths": (0.5, 1.0), "sizes": (32, 64)},
