@@ -30,12 +30,14 @@ LAWS: Final = (
     "lecun_normal",
     "lecun_uniform",
     "orthogonal",
+    "identity",
     "values",
 )
-"""Initialisation laws. constant, normal, trunc_normal, uniform and orthogonal take one number: the
-value, the standard deviation, the bound, the gain. kaiming_* have gain sqrt(2), lecun_* variance
-1/fan in (Caffe calls the uniform one xavier); ``torch`` is PyTorch's own default for convolution and
-linear; fan_*_uniform have bound 1/sqrt(fan). ``values`` lists every entry."""
+"""Initialisation laws. constant, normal, trunc_normal, uniform and orthogonal take one number: the value,
+the standard deviation, the bound, the gain. kaiming_* have gain sqrt(2), lecun_* variance 1/fan in (Caffe
+calls the uniform one xavier); ``torch`` is PyTorch's own default for convolution and linear; fan_*_uniform
+have bound 1/sqrt(fan). identity copies channels (Yu & Koltun, 2016, equation 5): their number, of which all
+others are multiples, and the standard deviation of the noise elsewhere. ``values`` lists every entry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,16 @@ def _lecun_normal(
     x.mul_(math.sqrt(1.0 / fans[0]) / TRUNCATED)
 
 
+def _identity(
+    x: Tensor, fans: tuple[int, int], values: Sequence[float], generator: torch.Generator | None
+) -> None:
+    channels, deviation = values
+    out, given = x.shape[:2]
+    same = torch.arange(out)[:, None] * channels // out == torch.arange(given) * channels // given
+    x.normal_(0.0, deviation, generator=generator)
+    x[..., x.shape[2] // 2, x.shape[3] // 2].masked_fill_(same, channels / out)
+
+
 def _values(
     x: Tensor, fans: tuple[int, int], values: Sequence[float], generator: torch.Generator | None
 ) -> None:
@@ -115,6 +125,7 @@ LAWS: Final[dict[str, Law]] = {
     "lecun_normal": _lecun_normal,
     "lecun_uniform": _uniform(lambda i, o: math.sqrt(3.0 / i)),
     "orthogonal": lambda x, fans, v, g: nn.init.orthogonal_(x, v[0], generator=g),
+    "identity": _identity,
     "values": _values,
 }
 """Each law of nasflow.ir.weight: (tensor, (fan in, fan out), numbers, generator) -> filled."""

@@ -54,6 +54,10 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "ClippedOffsets": [((3, 2), ()), ((3, 1, "W"), ())],
     "Conv3d": [((8, (1, 3, 3), (1, 2, 2)), (VIDEO,))],
     "Coordinates": [((5, 7), ())],
+    "DeformableConv2d": [
+        ((8,), (MAP, MAP.resize(C=18))),
+        ((8, (1, 3), 2, 1, 2, 1, False), (MAP, MAP.resize(C=6, H=6, W=3))),
+    ],
     "DropPath": [((0.2, True), (MAP,))],
     "Dropout": [((0.2,), (MAP,))],
     "Embedding": [((20, 8), (IDS,)), ((20, 8), (IDS, ir.Type(("V", "D"), (20, 8), batched=False)))],
@@ -88,10 +92,6 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Slice": [(("C", 1, 3), (MAP,)), (("L", 0, 1, True), (TOKENS,))],
     "Softmax": [((), (TOKENS,))],
     "Split": [((2,), (MAP,)), (((1, 3),), (MAP,))],
-    "StandardisedConv2d": [
-        ((8, 3, 2, "half", 1, 2, False), (MAP,)),
-        ((8, 3, 1, "same", 1, 1, True, "kaiming_normal_fan_in", 1e-4, 0.5), (MAP,)),
-    ],
     "StandardisedConv2d": [
         ((8, 3, 2, "half", 1, 2, False), (MAP,)),
         ((8, 3, 1, "same", 1, 1, True, "kaiming_normal_fan_in", 1e-4, 0.5), (MAP,)),

@@ -13,7 +13,7 @@ from nasflow.ir.span import prefix
 from nasflow.ir.types import Type
 from nasflow.ir.weight import Factor, Weight, axis, init
 
-__all__ = ["Conv1d", "Conv2d", "Conv3d", "StandardisedConv2d"]
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "DeformableConv2d", "StandardisedConv2d"]
 
 
 def spread(value: Scalar, rank: int, what: str, least: int = 1) -> tuple[int, ...]:
@@ -333,3 +333,71 @@ class StandardisedConv2d(nn.Conv2d):
             raise TypeRuleError(f"StandardisedConv2d: expected a number as gain, got {self.gain!r}")
         start = init(("constant", float(self.gain)))
         return (weight, *biases, Weight("gain", (weight.axes[0],), start))
+
+
+@operation
+class DeformableConv2d(_Convolution):
+    """Convolve at places that offsets move: (C, H, W), (2 k k, H', W') -> (out, H', W').
+
+    Dai et al. (2017), "Deformable Convolutional Networks" (arXiv 1703.06211), equations 2 to 4. The offsets are
+    down and right, in pixels, for one tap of the kernel after the other; between pixels maps are linear, and
+    zero outside. Attributes as Conv2d's; one group.
+    """
+
+    out: Operand
+    kernel: Operand = 3
+    stride: Operand = 1
+    padding: Operand = "half"
+    dilation: Operand = 1
+    groups: Operand = 1
+    bias: Operand = True
+    init: Operand = "kaiming_normal_fan_out"
+    arity: ClassVar[tuple[int, int]] = (2, 2)
+    rank: ClassVar[int] = 2
+    axes: ClassVar[tuple[str, ...]] = ("C", "H", "W")
+    support: ClassVar[str] = '''
+class DeformableConv2d(nn.Conv2d):
+    """Convolve at places that offsets of (N, 2 taps, H, W), down and right of each tap, move."""
+
+    def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
+        (height, width), (rows, columns) = x.shape[-2:], offsets.shape[-2:]
+        down, right = offsets.unflatten(1, (-1, 2)).unbind(2)
+        taps = [
+            torch.arange(size, device=x.device, dtype=x.dtype) * dilation
+            for size, dilation in zip(self.kernel_size, self.dilation)
+        ]
+        tap_y, tap_x = torch.meshgrid(*taps, indexing="ij")
+        steps = torch.arange(max(rows, columns), device=x.device, dtype=x.dtype)
+        start_y = steps[:rows, None] * self.stride[0] - self.padding[0]
+        start_x = steps[:columns] * self.stride[1] - self.padding[1]
+        y = down + tap_y.reshape(-1, 1, 1) + start_y
+        at_x = right + tap_x.reshape(-1, 1, 1) + start_x
+        grid = torch.stack(((2 * at_x + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+        seen = F.grid_sample(x, grid.flatten(1, 2), align_corners=False)
+        seen = seen.unflatten(2, (-1, rows)).flatten(1, 2)
+        return F.conv2d(seen, self.weight.flatten(1)[:, :, None, None], self.bias)
+'''
+
+    def _layer(self) -> tuple[str, dict[str, tuple[Scalar, Scalar]]]:
+        return "DeformableConv2d", {}
+
+    def infer(self, *types: Type) -> Type:
+        x, offsets = types
+        made = super().infer(x)
+        wanted = Type(self.axes, (2 * math.prod(self._window()[0]), *made.shape[1:]))
+        if offsets != wanted:
+            raise TypeRuleError(f"DeformableConv2d: expected offsets {wanted!r}, got {offsets!r}")
+        if self.groups != 1 or self.padding == "same":
+            raise TypeRuleError(
+                "DeformableConv2d: expected one group and equal padding on both sides"
+            )
+        return made
+
+    def weights(self, *types: Type) -> tuple[Weight, ...]:
+        return super().weights(types[0])
+
+    def macs(self, *types: Type) -> int:
+        return super().infer(types[0]).numel * types[0].shape[0] * math.prod(self._window()[0])
+
+    def source(self, *types: Type) -> Source:
+        return super().source(types[0])
