@@ -11,15 +11,16 @@ from nasflow.search.strategy import Result, Strategy
 if TYPE_CHECKING:
     from nasflow.ir import Point
 
-MISSES = 4  # proposals in a row beyond the limits that are refused before one is repaired
+MISSES = 4  # proposals beyond the limits, more than there were within, that are refused
 
 
 class Steered:
     """A strategy whose proposals are led back inside when it keeps missing the limits.
 
     A few proposals beyond the limits reach the loop, which refuses them on record; the strategy is
-    told, and may learn from it. After `MISSES` in a row each further one is told as failed, and in
-    its place the point within that a descent from it reaches is proposed and told.
+    told, and may learn from it. Once they outnumber those within by `MISSES`, each further one is
+    told as failed, and in its place the point within that a descent from it reaches is proposed
+    and told.
     """
 
     def __init__(self, strategy: Strategy, space: Limited, seed: int) -> None:
@@ -38,10 +39,10 @@ class Steered:
         if point is None:
             return None
         if self.space.excess(point) == 0:
-            self.misses = 0
+            self.misses = max(0, self.misses - 1)
             return point
-        self.misses += 1
-        if self.misses <= MISSES:
+        if self.misses < MISSES:
+            self.misses += 1
             return point
         self.strategy.tell(point, Result(error="over a hard limit; a network near it is proposed"))
         return self.space.repair(point, self.rng)

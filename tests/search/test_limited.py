@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections import Counter
 from typing import Any
@@ -9,11 +10,12 @@ import pytest
 
 import nasflow
 from nasflow import ir
+from nasflow.discovery import names
 from nasflow.errors import ConfigError
 from nasflow.search import limited, objective
 from nasflow.search.limited import Limited
 from nasflow.search.steer import MISSES, Steered
-from nasflow.search.strategy import Result
+from nasflow.search.strategy import Result, create
 
 
 def toy() -> ir.Space:
@@ -164,3 +166,34 @@ def test_a_steered_strategy_resumes_where_it_was() -> None:
         one.ask()
     two.restore(one.state())
     assert [one.ask() for _ in range(3)] == [two.ask() for _ in range(3)]
+
+
+@pytest.mark.parametrize("name", [n for n in names("strategy") if n != "compound_scaling"])
+def test_any_strategy_proposes_within_the_limits_and_resumes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited, "LISTED", 0)
+    monkeypatch.setattr(limited, "DIRECT", 2.0)
+    seen = within(toy(), macs=9_000)
+
+    def steered() -> Steered:
+        made = create({"name": name}, seen, 0)  # type: ignore[arg-type]
+        return Steered(made, seen, 0)
+
+    def drive(strategy: Steered, count: int) -> list[Any]:
+        asked = []
+        for _ in range(count):
+            asked.append(point := strategy.ask())
+            if point is not None:
+                inside = seen.excess(point) == 0
+                told = Result({"accuracy": 0.5}, 0.5, values=(0.5,))
+                strategy.tell(point, told if inside else Result(error="over"))
+        return asked
+
+    one, two = steered(), steered()
+    asked = drive(one, 12)
+    assert sum(seen.excess(point) == 0 for point in asked) >= (12 - MISSES) / 2
+    drive(two, 6)
+    again = steered()
+    again.restore(json.loads(json.dumps(two.state())))
+    assert drive(again, 6) == asked[6:]
