@@ -61,14 +61,11 @@ class CompoundScaling:
         self.base_macs = space.bind(self.base).macs
         self.space, self.phis, self.budgets = space, _phis(phis), self._budgets(macs)
         self.given = self._given(factors) if factors else None
-        if self.given:
-            self.scaler.scaled(self.given, max(self.phis, default=0))
         self.inner = _plane(step, target)
         self.search = create(
             {"name": search} if isinstance(search, str) else search, self.inner, seed
         )
-        if not self.given:
-            self._check_some_triple_fits()
+        self._check_some_triple_fits()
         self.tried: list[Triple] = []  # in the order they were proposed
         self.searched = self.given is not None
         self.proposed: set[int] = set()  # keys of points
@@ -199,19 +196,15 @@ class CompoundScaling:
     def _within(self, budget: float) -> float:
         """Return the largest phi, nearly, whose network keeps to a budget of multiply-adds."""
         low, high = 0.0, self.scaler.largest_phi(self._known())
-        if self._macs(high) < budget:
-            raise ConfigError(
-                f"strategy.macs: {budget:,.0f} is beyond space {self.space.name!r}, whose largest network of this "
-                f"family has {self._macs(high):,} MACs; give the space larger factors (space.scale)"
-            )
         high = min(high, 3 * math.log(budget / self.base_macs, self.target) + 3)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
-            low, high = (middle, high) if self._macs(middle) <= budget else (low, middle)
+            fits = self._macs(self._known(), middle) <= budget
+            low, high = (middle, high) if fits else (low, middle)
         return low
 
-    def _macs(self, phi: float) -> int:
-        return self.space.bind(self.scaler.scaled(self._known(), phi)).macs
+    def _macs(self, triple: Triple, phi: float) -> int:
+        return self.space.bind(self.scaler.scaled(triple, phi)).macs
 
     # -- the search of the factors ------------------------------------------------------------------
 
@@ -227,19 +220,27 @@ class CompoundScaling:
         return None
 
     def _fits(self, triple: Triple) -> bool:
+        """Tell whether a triple meets the target, and the space holds all that is asked for of it."""
         alpha, beta, gamma = triple
-        on_target = abs(alpha * beta**2 * gamma**2 - self.target) <= self.tolerance
-        return on_target and self.scaler.largest_phi(triple) >= max(self.phis, default=1)
+        if abs(alpha * beta**2 * gamma**2 - self.target) > self.tolerance:
+            return False
+        most = self.scaler.largest_phi(triple)
+        if most < max(self.phis, default=1):
+            return False
+        return not self.budgets or self._macs(triple, most) >= max(self.budgets)
 
     def _check_some_triple_fits(self) -> None:
-        options = (self.inner.decision(name).options for name in NAMES)
-        if any(self._fits(triple) for triple in itertools.product(*options)):  # type: ignore[arg-type]
+        options = [self.inner.decision(name).options for name in NAMES]
+        triples = [self.given] if self.given else itertools.product(*options)
+        if any(self._fits(triple) for triple in triples):  # type: ignore[arg-type]
             return
+        asked = [f"phi = {max(self.phis):g}"] if self.phis else []
+        asked += [f"{max(self.budgets):,.0f} MACs"] if self.budgets else []
         raise ConfigError(
-            f"compound_scaling: no alpha, beta, gamma on the grid have alpha * beta^2 * gamma^2 within "
-            f"{self.tolerance:g} of {self.target:g} and a network in space {self.space.name!r} at phi = "
-            f"{max(self.phis, default=1):g}; make strategy.phis smaller, strategy.step finer, or give the space "
-            "larger factors (space.scale)"
+            f"compound_scaling: no alpha, beta, gamma {'given' if self.given else 'on the grid'} within "
+            f"{self.tolerance:g} of {self.target:g} take space {self.space.name!r} as far as "
+            f"{' and '.join(asked) or 'phi = 1'}; ask for less, make strategy.step finer, or give the space larger "
+            "factors (space.scale)"
         )
 
     def _reward(self, triple: Triple) -> float | None:
