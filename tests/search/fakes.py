@@ -184,6 +184,40 @@ class Faulty(Table):
         return measures
 
 
+class Signed(Table):
+    """Leave the number of the process in the log instead."""
+
+    def __call__(self, graph: Any, *, seed: int, report: Any = None) -> dict[str, float]:
+        note(self.log, str(os.getpid()))
+        time.sleep(self.sleep)
+        return {"accuracy": sum(graph.widths) / 100}
+
+
+class Placed(Table):
+    """Leave the name of the node in the log instead."""
+
+    def __call__(self, graph: Any, *, seed: int, report: Any = None) -> dict[str, float]:
+        import ray
+
+        note(self.log, ray.get_runtime_context().get_node_id())
+        time.sleep(self.sleep)
+        return {"accuracy": sum(graph.widths) / 100}
+
+
+class Hungry(Table):
+    """Take memory without end for graphs whose first width is `width`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def __call__(self, graph: Any, *, seed: int, report: Any = None) -> dict[str, float]:
+        hoard: list[bytearray] = []
+        while graph.widths[0] == self.width:
+            hoard.append(bytearray(8 * 2**20))
+        return super().__call__(graph, seed=seed)
+
+
 class Killed(Table):
     """End the worker process of the first `times` evaluations of graphs whose first width is `width`."""
 

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from nasflow.search.ledger import FILE, read
 from nasflow.search.run import resume, search
 
@@ -39,18 +41,21 @@ def story(folder: Path) -> list[object]:
     return [{k: v for k, v in r.items() if k not in ("seconds", "at")} for r in kept]
 
 
-def test_a_search_killed_again_and_again_is_the_search_that_was_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", [6, pytest.param(20, marks=pytest.mark.campaign)])
+def test_a_search_killed_again_and_again_is_the_search_that_was_not(
+    tmp_path: Path, rounds: int
+) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     search(**PARTS, out=whole)  # type: ignore[arg-type]
     rng = random.Random(0)
     kills = 0
-    for _ in range(8):
+    for _ in range(rounds):
         driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(torn)], cwd=ROOT)
         wait_until_grown(torn / FILE, driver)
-        time.sleep(rng.uniform(0, 0.08))
+        time.sleep(rng.uniform(0, 0.6 / rounds))
         driver.kill()
         kills += driver.wait() == -9
-    assert kills >= 4
+    assert kills >= rounds / 2
     run = resume(torn)
     assert len(run.entries) == TRIALS
     assert story(torn) == story(whole)
