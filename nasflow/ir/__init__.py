@@ -37,6 +37,7 @@ from nasflow.ir.ops.regularise import *  # noqa: F403
 from nasflow.ir.ops.resample import *  # noqa: F403
 from nasflow.ir.ops.shake import *  # noqa: F403
 from nasflow.ir.ops.shape import *  # noqa: F403
+from nasflow.ir.ops.tokens import *  # noqa: F403
 from nasflow.ir.ops.unfold import *  # noqa: F403
 from nasflow.ir.scaling import Factors, factors
 from nasflow.ir.space import Point, Space
