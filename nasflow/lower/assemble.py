@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import linecache
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Final
 
@@ -13,66 +13,77 @@ import torch
 from torch import Tensor, nn
 
 from nasflow.lower import names
-from nasflow.lower.ready import SCOPE, VALUE, Mould, ready
-from nasflow.lower.shares import Part, Segment, Use
+from nasflow.lower.child import Child
+from nasflow.lower.cut import Cut
+from nasflow.lower.plan import Plan
+from nasflow.lower.ready import SCOPE, Mould, ready
+from nasflow.lower.shares import Part, Segment
 
 MOST_KEPT: Final = 1 << 12
 
+Entry = tuple[
+    str, "Plan | None", "Mould | None", int, tuple[tuple[str, Tensor, "Cut | None", bool], ...]
+]
+"""Attribute; plan of an inner segment; mould of a module; its slot in the child's state; weights
+as (name, shared tensor, how it is cut, whether it is trainable)."""
 
-def assemble(segment: Segment, tensors: Mapping[str, Tensor], like: Tensor) -> nn.Module:
-    """Return the module of a segment, given its tensors by their keys in its state dict.
 
-    It computes what the module written from the segment's graph does, and has its state dict; it
+@torch.no_grad()
+def assemble(child: Child) -> nn.Module:
+    """Return a child as a module of its own, weights and buffers copied.
+
+    It computes what the module written from the child's graph does, and has its state dict; it
     takes milliseconds, because forwards of blocks that are wired alike are one function.
     """
-    return _Assembly(tensors, like).module(segment, "")
+    return _module(child.plan, child.state, child.training)
 
 
-class _Assembly:
-    """One module being put together."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], like: Tensor) -> None:
-        self.tensors = tensors
-        self.like = like
-
-    def module(self, segment: Segment, key: str) -> nn.Module:
-        """Return the module of a segment that stands at a key."""
-        if segment.pattern is None:
-            segment.pattern = _pattern(segment)
-        made: nn.Module = segment.pattern()
-        lead = f"{key}." if key else ""
-        modules = made._modules
-        for part in segment.parts:
-            attribute = part.attribute
-            if attribute in modules or attribute in made._parameters or attribute in made._buffers:
-                continue  # weights that are shared
-            here = lead + attribute
-            if isinstance(part.laid, Segment):
-                modules[attribute] = self.module(part.laid, here)
+def _module(plan: Plan, state: Sequence[Any], training: bool) -> nn.Module:
+    if plan.entries is None:
+        plan.entries = tuple(_entries(plan))
+        plan.mould = _pattern(plan.segment)
+    made: nn.Module = plan.mould()
+    made.training = training
+    modules = made._modules
+    for attribute, inner, mould, slot, weights in plan.entries:
+        if inner is not None:
+            modules[attribute] = _module(inner, state[slot] if slot >= 0 else (), training)
+            continue
+        holder, own = made, attribute
+        if mould is not None:
+            holder = modules[attribute] = mould(empty=slot >= 0)
+            holder.__dict__["training"] = training
+            if slot >= 0:
+                buffers = state[slot]._buffers.items()
+                holder._buffers.update({k: None if b is None else b.clone() for k, b in buffers})
+        for name, shared, cut, trainable in weights:
+            tensor = shared.clone() if cut is None else cut.copy(shared)
+            if trainable:
+                held = torch.Tensor._make_subclass(nn.Parameter, tensor, True)
+                holder._parameters[name or own] = held
             else:
-                self._operation(made, part.laid, attribute, here)
-        return made
+                holder._buffers[name or own] = tensor
+    return made
 
-    def _operation(self, made: nn.Module, use: Use, attribute: str, key: str) -> None:
-        found = ready(use.content)
-        if found.kind == VALUE:
-            (weight,) = use.content.weights
-            if weight.trainable:
-                made._parameters[attribute] = nn.Parameter(self.tensors[key])
-            else:
-                made._buffers[attribute] = self.tensors[key]
-            return
-        if found.module is None:
-            return
-        if use.mould is None:
-            use.mould = Mould(found.module, self.like)
-        inner = made._modules[attribute] = use.mould(empty=bool(use.content.weights))
-        for weight in use.content.weights:
-            tensor = self.tensors[f"{key}.{weight.name}"]
-            if weight.trainable:
-                inner._parameters[weight.name] = nn.Parameter(tensor)
-            elif weight.persistent:
-                inner._buffers[weight.name] = tensor
+
+def _entries(plan: Plan) -> Iterator[Entry]:
+    """Yield what the module of a segment holds: what shares weights comes once."""
+    seen = set()
+    for part, step in zip(plan.segment.parts, plan.steps, strict=True):
+        if part.attribute in seen:
+            continue
+        seen.add(part.attribute)
+        slot = step[3]
+        if isinstance(part.laid, Segment):
+            yield part.attribute, step[1], None, slot, ()
+            continue
+        use = part.laid
+        trainable = {weight.name: weight.trainable for weight in use.content.weights}
+        pulled = [(name, shared, cut, trainable[name]) for name, shared, cut in use.step[3]]
+        module = ready(use.content).module
+        if module is not None or pulled:
+            mould = None if module is None else Mould(module, plan.like)
+            yield part.attribute, None, mould, slot, tuple(pulled)
 
 
 def _pattern(segment: Segment) -> Mould:

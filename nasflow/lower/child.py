@@ -27,8 +27,8 @@ class Child(nn.Module):
         self.point = dict(point)
         self.segment = segment
         self._planner = planner
-        self._plan = planner.plan(segment)
-        self._state = fresh(self._plan, self._modules)
+        self.plan = planner.plan(segment)
+        self.state = fresh(self.plan, self._modules)
 
     @property
     def graph(self) -> Graph:
@@ -36,7 +36,7 @@ class Child(nn.Module):
         return self.segment.graph
 
     def forward(self, *inputs: Tensor) -> Any:
-        results = self._plan.run(self, self._state, inputs)
+        results = self.plan.run(self, self.state, inputs)
         return results[0] if len(results) == 1 else tuple(results)
 
     def uses(self) -> Iterator[tuple[str, Use]]:

@@ -39,6 +39,11 @@ class Cut:
             cut = cut.index_select(axis, entries)
         return cut
 
+    def copy(self, shared: Tensor) -> Tensor:
+        """Return the part that the child takes, in memory of its own."""
+        found = self(shared)
+        return found if self.gathers or self.resized else found.clone()
+
     def resampled(self, cut: Tensor) -> Tensor:
         """Return what was taken, its tables resampled."""
         for axis, size in self.resized:

@@ -118,11 +118,7 @@ class Supernet(nn.Module):
 
     def extract(self, point: Mapping[str, Any]) -> nn.Module:
         """Return a child as an ordinary module of its own, weights and statistics copied."""
-        child = self.at(point)
-        with torch.no_grad():
-            tensors = {key: tensor.clone() for key, tensor in child.tensors().items()}
-        like = next(iter(tensors.values()), torch.empty(0))
-        return assemble(child.segment, tensors, like).train(child.training)
+        return assemble(self.at(point))
 
     def forward(self, point: Mapping[str, Any], *inputs: Tensor) -> Any:
         """Run a child: ``supernet(point, x)`` is ``supernet.at(point)(x)``."""

@@ -37,6 +37,8 @@ class Plan:
     """A segment, ready to run on shared weights.
 
     Attributes:
+        segment: the segment.
+        like: a tensor of the precision and on the device of all.
         count: number of values.
         results: ids of those given.
         steps: in order.
@@ -44,8 +46,11 @@ class Plan:
         at, cuts, shared: positions of weights that are cut, how, and from what.
         kept: for each slot of the state, (attribute, mould of a module, or inner plan).
         resized: positions of those that are resampled as well.
+        entries, mould: see nasflow.lower.assemble; made when first asked for.
     """
 
+    segment: Segment
+    like: Tensor
     count: int
     results: tuple[int, ...]
     steps: list[Step] = field(default_factory=list)
@@ -55,6 +60,8 @@ class Plan:
     shared: list[Tensor] = field(default_factory=list)
     resized: list[int] = field(default_factory=list)
     kept: list[tuple[str, Mould | Plan]] = field(default_factory=list)
+    entries: Any = None
+    mould: Any = None
 
     def give(self, shared: Tensor, part: Cut | None) -> int:
         """Add a weight of the segment's own; return its position."""
@@ -144,7 +151,7 @@ class Planner:
 
     def _plan(self, segment: Segment) -> Plan:
         graph = segment.graph
-        plan = Plan(len(graph.types), graph.results)
+        plan = Plan(segment, self.like, len(graph.types), graph.results)
         slots: dict[str, int] = {}
         dead = segment.dead()
         for part, gone in zip(segment.parts, dead, strict=True):

@@ -35,7 +35,7 @@ class Use:
         spans: of its results.
         asked: the weights whose layout it asked for, see :class:`nasflow.ir.flow.Plot`.
         fits: whether there is room for its weights.
-        step, mould: how it is run and what makes its module, made when first asked for.
+        step: how it is run, made when first asked for.
     """
 
     path: str
@@ -45,7 +45,6 @@ class Use:
     asked: tuple[tuple[str, int], ...] = ()
     fits: bool = False
     step: Any = None
-    mould: Any = None
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +73,7 @@ class Segment:
         spans: of its results.
         asked: as those of its operations.
         fits: whether there is room for all its weights.
-        plan, pattern: how it is run and cut out, made when first asked for.
+        plan: how it is run, made when first asked for.
     """
 
     graph: Graph
@@ -83,7 +82,6 @@ class Segment:
     asked: tuple[tuple[str, int], ...] = ()
     fits: bool = False
     plan: Any = None
-    pattern: Any = None
 
     def uses(self, key: str = "") -> Iterator[tuple[str, Use]]:
         """Yield (key in the module's state dict, operation), sub-graphs entered in order."""
