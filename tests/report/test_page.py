@@ -56,3 +56,17 @@ def test_a_run_that_has_found_nothing_yet() -> None:
     text = page(Run(Path("run"), {}), {}, "")
     assert "no result yet" in text
     assert "Nothing has been measured" in text
+
+
+def test_each_further_measure_has_a_picture_of_the_front() -> None:
+    measures = {"accuracy": "max", "macs": "min", "peak_memory": "min"}
+    rows = [(0.5, 1e6, 10.0), (0.75, 2e6, 20.0), (0.4, 3e6, 5.0), (0.3, 3e6, 30.0)]
+    entries = [
+        Entry(n, {"width": n}, f"f{n}", Result(dict(zip(measures, row, strict=True)), row[0]))
+        for n, row in enumerate(rows)
+    ]
+    run = Run(Path("here/run"), {"objective": {"measures": measures}}, entries)
+    text = page(run, {}, "")
+    assert "3 of 4 networks are on the Pareto front" in text
+    assert "aria-label='accuracy over macs'" in text
+    assert "aria-label='accuracy over peak_memory'" in text
