@@ -58,6 +58,10 @@ class Sharing(Training):
         self.rank, self.world = rank, world
         if recipe.average:
             self.average = Average(weights_of(supernet), recipe.average)
+        for group in self.optimizer.param_groups:
+            if isinstance(self.optimizer, torch.optim.SGD):
+                # The fused one fails where a weight has its first gradient after others had theirs.
+                group["fused"], group["foreach"] = False, True
         self.teacher: Supernet | None = None
         self.skipped = 0
         self._decays = [group["weight_decay"] for group in self.optimizer.param_groups]

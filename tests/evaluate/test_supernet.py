@@ -102,6 +102,21 @@ def test_children_learn_from_the_first_and_update_gets_each_path() -> None:
     assert all(a is b for a, b in zip(given, big, strict=True))
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
+def test_weights_may_have_their_first_gradient_late(optimizer: str) -> None:
+    made = space()
+    points = [made.smallest(), made.largest()]
+    rules = SimpleNamespace(paths=lambda step, steps: points[step : step + 1])
+    training = sharing(rules, optimizer=optimizer, momentum=0.9, weight_decay=0.1)
+    before = {name: p.detach().clone() for name, p in training.supernet.named_parameters()}
+    batch = training.data.train.take(torch.arange(32))
+    for step in range(2):
+        training.step = step
+        training._step(batch, torch.Generator().manual_seed(0), None)  # type: ignore[arg-type]
+        same = {n for n, p in training.supernet.named_parameters() if torch.equal(p, before[n])}
+        assert bool(same) == (step == 0)  # what no path has touched does not decay either
+
+
 def test_only_regularised_paths_have_dropout_and_decay() -> None:
     training = sharing(Sandwich(space(), 0, children=2), weight_decay=0.4)
     batch = training.data.train.take(torch.arange(32))

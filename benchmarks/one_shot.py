@@ -1,0 +1,111 @@
+"""Do shared weights rank networks as training from scratch does?
+
+    python -m benchmarks.one_shot [--children 50] [--seeds 3] [--epochs 15] [--space bignas]
+
+Trains ``children`` random networks of a space from scratch on half of the digits, twice each, and a
+supernet of that space for each seed with the sandwich rule and with one uniform path a step (for as
+many paths in all, so four times the steps), by one recipe. Prints Kendall's tau between accuracy in
+the shared weights and from scratch on the other half, tau between the two trainings from scratch
+(no ranking can agree better with one of them than they agree with each other), and what the
+sandwich rule's best child is worth as it is and trained from scratch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from scipy.stats import kendalltau
+
+import nasflow
+from nasflow.data import Dataset, digits
+from nasflow.discovery import BUNDLED
+from nasflow.evaluate.paths import draw
+from nasflow.evaluate.supernet import SharedWeights
+from nasflow.evaluate.train import Train
+from nasflow.ir import Point, Space
+from nasflow.search.strategy import create
+
+RECIPE: dict[str, Any] = {"batch": 32, "learning_rate": 0.1, "warmup": 1.0}
+PATHS = 4  # a sandwich step's
+
+
+def settings(name: str) -> dict[str, Any]:
+    """Return the reduced setting of a space that the command line has."""
+    known = yaml.safe_load((BUNDLED / "conf" / "space" / f"{name}.yaml").read_text())
+    return {**known, "classes": 10, "channels": 1, "size": 8}
+
+
+def distinct(space: Space, count: int) -> list[Point]:
+    """Return random points, no two of one network, each decision uniform."""
+    rng = random.Random(0)
+    found: dict[str, Point] = {}
+    while len(found) < count:
+        point = draw(space, rng)
+        found.setdefault(space.fingerprint(point), point)
+    return list(found.values())
+
+
+def shared(
+    spec: dict[str, Any], data: Dataset, points: list[Point], rule: str, seed: int, epochs: int
+) -> list[float]:
+    """Return the accuracies of children in weights trained by a rule."""
+    epochs = epochs * (1 if rule == "sandwich" else PATHS)
+    evaluator = SharedWeights(data, spec, device="cpu", watch=0, epochs=epochs, **RECIPE)
+    space = evaluator.own_space
+    with tempfile.TemporaryDirectory() as folder:
+        rules = create({"name": rule}, space, seed)
+        evaluator.prepare(rules, Path(folder), seed, lambda entry: None, {})
+        return [evaluator(space.bind(point), point=point)["accuracy"] for point in points]
+
+
+def tau(first: list[float], second: list[float]) -> float:
+    return float(kendalltau(first, second).statistic)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--children", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--space", default="bignas")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    data = digits.load(test=0.02, validation=0.5, augment={"crop": 1})
+    spec = settings(chosen.space)
+    space = nasflow.space(spec["name"], **{k: v for k, v in spec.items() if k != "name"})
+    points = distinct(space, chosen.children)
+    begin = time.process_time()
+    trainer = Train(data, device="cpu", select="last", epochs=chosen.epochs, **RECIPE)
+    alone = [[trainer(space.bind(p), seed=s)["accuracy"] for p in points] for s in range(2)]
+    mean = [statistics.mean(pair) for pair in zip(*alone, strict=True)]
+    print(f"{len(points)} children from scratch: {min(mean):.4f} to {max(mean):.4f}")
+    print(f"tau between two trainings from scratch: {tau(*alone):.3f}", flush=True)
+    for rule in ("sandwich", "single_path"):
+        rows = [
+            shared(spec, data, points, rule, seed, chosen.epochs) for seed in range(chosen.seeds)
+        ]
+        taus = [tau(row, mean) for row in rows]
+        print(
+            f"{rule:<12} tau {statistics.mean(taus):.3f} ({', '.join(f'{t:.3f}' for t in taus)}), "
+            f"accuracy in shared weights {min(map(min, rows)):.4f} to {max(map(max, rows)):.4f}"
+        )
+        for seed, row in enumerate(rows):
+            best = max(range(len(row)), key=row.__getitem__)
+            print(
+                f"  seed {seed}: the best child as it is {row[best]:.4f}, from scratch "
+                f"{mean[best]:.4f}; the best from scratch {max(mean):.4f}",
+                flush=True,
+            )
+    print(f"{time.process_time() - begin:.0f} s of one core")
+
+
+if __name__ == "__main__":
+    main()
