@@ -69,6 +69,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dilation": {"size": 16, "classes": 3},
     "deformable": {"size": 16, "classes": 5, "widths": (4, 8), "deepest": 2},
     "deeplab": {"size": 64, "classes": 5, "deepest": (1, 1, 2, 1), "units": ("basic",)},
+    "nfnet": {"size": 64, "classes": 5, "deepest": (1, 2, 2, 1), "widths": {"thin": (16, 32, 48, 48)}, "group": 8},
     "polynet": {"size": 107, "classes": 5, "deepest": (1, 2, 1)},
     "lenet": {"classes": 5},
     "alexnet": {"classes": 5},
