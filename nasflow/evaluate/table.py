@@ -32,6 +32,8 @@ class Table:
     Equal networks may have been trained apart: the row is found by the point, never by the graph.
     """
 
+    reads_graph = False
+
     def __init__(
         self,
         name: str,

@@ -32,12 +32,21 @@ GRACE = 5.0  # seconds, at most, that a candidate has to notice that its time is
 
 @dataclass(frozen=True)
 class Job:
-    """Name one evaluation: proposal `n`, the point, its network, and the seed of its training."""
+    """Name one evaluation: proposal `n`, the point, its network's fingerprint, and the seed of its training.
+
+    `bind` makes the network, only once somebody reads `graph`: a table never does.
+    """
 
     n: int
     point: Point
-    graph: Graph
+    fingerprint: str
     seed: int
+    bind: Callable[[], Graph]
+
+    @functools.cached_property
+    def graph(self) -> Graph:
+        """The network."""
+        return self.bind()
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class Work:
     def parcel(self, job: Job) -> str:
         """Return a job as the JSON that travels to a worker; a point and a fingerprint are far less than a graph."""
         graph = job.graph.to_json() if self.space is None else None
-        known = {"n": job.n, "point": job.point, "fp": job.graph.fingerprint, "seed": job.seed}
+        known = {"n": job.n, "point": job.point, "fp": job.fingerprint, "seed": job.seed}
         return json.dumps(known | {"graph": graph}, separators=(",", ":"))
 
 
@@ -107,12 +116,20 @@ def construct(spec: Any) -> Any:
 
 
 def space_of(spec: Mapping[str, Any]) -> Space:
-    """Build a space from configuration: ``{"name": "nasnet", **settings}``, or ``_target_`` for an import path."""
+    """Return the space of a configuration: ``{"name": "nasnet", **settings}``, or ``_target_`` for an import path.
+
+    Spaces do not change, so that equal configurations share one, and what it remembers.
+    """
     name = str(spec.get("_target_") or spec.get("name") or "")
     if not name:
         raise ConfigError("space: expected a name (for example space=nasnet), got none")
     settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
-    space: Space = build(find("space", name), f"space {name!r}", **settings)
+    return _built(find("space", name), name, json.dumps(settings))
+
+
+@functools.lru_cache(maxsize=8)
+def _built(make: Callable[..., Space], name: str, settings: str) -> Space:
+    space: Space = build(make, f"space {name!r}", **json.loads(settings))
     return space
 
 
@@ -127,9 +144,14 @@ def by_point(evaluate: Evaluate) -> Evaluate:
     return without
 
 
+def graph_for(evaluate: Evaluate, job: Job) -> Graph | None:
+    """Return the network for an evaluator; None for one that says ``reads_graph = False``, as tables do."""
+    return job.graph if getattr(evaluate, "reads_graph", True) else None
+
+
 def perform(
     evaluate: Evaluate,
-    graph: Graph,
+    graph: Graph | None,
     point: Point,
     seed: int,
     *,

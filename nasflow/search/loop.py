@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from nasflow.errors import NasflowError, PointError, RunError
 from nasflow.search.budget import Budget
@@ -24,9 +25,14 @@ from nasflow.search.strategy import Result, Strategy
 if TYPE_CHECKING:
     from nasflow.ir import Graph, Point, Space
 
-REMEMBERED = 100_000  # points whose networks need not be bound again to be recognised
+UNBUILDABLE = (
+    "unbuildable-"  # begins what stands for the fingerprint of a point that makes no network
+)
+REMEMBERED = 100_000  # points of a space whose networks need not be bound again to be recognised
 TWINS = 100  # duplicates of proposals in flight, one after the other, before the loop waits for a result
 SHARE = 20  # a snapshot is taken when this many times its cost has passed
+# For each space in use, fingerprints by digests of points: searches of one space by many seeds bind a point once.
+_points: WeakKeyDictionary[Any, dict[bytes, str]] = WeakKeyDictionary()
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 
@@ -56,7 +62,7 @@ class Loop:
         self.reissue: deque[int] = deque()
         self._twins: dict[int, list[Point]] = {}
         self._in_a_row = 0  # duplicates of proposals in flight since anything else happened
-        self._points: dict[bytes, str] = {}  # fingerprints by digests of points
+        self._points = _points.setdefault(space, {})
         self._idle = 0  # proposals in a row that brought nothing new
         self._dry = False  # the strategy had nothing to propose and has learned nothing since
         self._before = 0.0
@@ -82,7 +88,8 @@ class Loop:
         """
         if self.reissue:
             n = self.reissue.popleft()
-            return self._job(n, self.open[n], self.space.bind(self.open[n]))
+            graph = self.space.bind(self.open[n])
+            return self._job(n, self.open[n], graph.fingerprint, graph)
         while self._may_ask():
             point = self._call("ask", self.strategy.ask)
             if point is None:
@@ -105,7 +112,7 @@ class Loop:
         """
         if outcome.fatal:
             raise RunError(f"trial {job.n} cannot be evaluated: {outcome.error}")
-        result = self._judge(job.graph, outcome)
+        result = self._judge(job, outcome)
         point = self.open[job.n]
         best = result.reward is not None and (self.best is None or result.reward > self.best)
         record = {
@@ -122,10 +129,8 @@ class Loop:
         if result.error is not None:
             self.observer(Failed(job.n, point, result.error, self.evaluated, outcome.seconds))
         else:
-            fingerprint = job.graph.fingerprint
-            self.observer(
-                Finished(job.n, point, result, self.evaluated, best, outcome.seconds, fingerprint)
-            )
+            event = (job.n, point, result, self.evaluated, best, outcome.seconds, job.fingerprint)
+            self.observer(Finished(*event))
         self._end_if_spent()
         pause = time.monotonic() - self._saved
         if pause > max(1.0, SHARE * self._save_cost):
@@ -197,24 +202,28 @@ class Loop:
     def _consider(self, n: int, point: Point) -> Job | None:
         """Record a new proposal; return what there is to evaluate for it, if anything."""
         digest = hashlib.blake2b(canonical(point).encode(), digest_size=16).digest()
-        known = self.ledger.known.get(self._points.get(digest, ""))
-        if known is None:
+        graph, refusal, costs = None, None, dict[str, float]()
+        fingerprint = self._points.get(digest, "")
+        known = self.ledger.known.get(fingerprint)
+        if known is None and (not fingerprint or self.objective.limits):
             graph, fingerprint, refusal, costs = self._bind(point)
             known = self.ledger.known.get(fingerprint)
             self._remember(digest, fingerprint)
         if known is not None:
             self._write({"t": "dup", "n": n, "point": point, "of": known}, point)
             return None
-        if graph is None or refusal is not None:
+        if refusal is not None:
             record = {"t": "refused", "n": n, "point": point, "fp": fingerprint}
             self._write({**record, "measures": costs, "error": refusal}, point)
-            self.observer(Refused(n, point, refusal or ""))
+            self.observer(Refused(n, point, refusal))
             return None
         self._write({"t": "ask", "n": n, "point": point, "fp": fingerprint}, point)
         self.observer(Asked(n, point))
-        return self._job(n, point, graph)
+        return self._job(n, point, fingerprint, graph)
 
     def _remember(self, digest: bytes, fingerprint: str) -> None:
+        if fingerprint.startswith(UNBUILDABLE):
+            return
         if len(self._points) == REMEMBERED:
             del self._points[next(iter(self._points))]
         self._points[digest] = fingerprint
@@ -230,21 +239,25 @@ class Loop:
             ) from error
         except NasflowError as error:  # valid decisions that make no network
             digest = hashlib.sha256(canonical(point).encode()).hexdigest()
-            return None, f"unbuildable-{digest[:32]}", str(error), {}
+            return None, f"{UNBUILDABLE}{digest[:32]}", str(error), {}
         if not self.objective.limits or graph.fingerprint in self.ledger.known:
             return graph, graph.fingerprint, None, {}
         costs = self.objective.costs(graph)
         return graph, graph.fingerprint, self.objective.refusal(costs), costs
 
-    def _job(self, n: int, point: Point, graph: Graph) -> Job:
+    def _job(self, n: int, point: Point, fingerprint: str, graph: Graph | None) -> Job:
         # By fingerprint, so that a candidate's seed depends neither on the order of results nor on the workers.
-        digest = hashlib.sha256(f"{self.seed}/{graph.fingerprint}".encode()).digest()
-        return Job(n, point, graph, int.from_bytes(digest[:4], "big") >> 1)
+        digest = hashlib.sha256(f"{self.seed}/{fingerprint}".encode()).digest()
+        seed = int.from_bytes(digest[:4], "big") >> 1
+        return Job(n, point, fingerprint, seed, lambda: graph or self.space.bind(point))
 
-    def _judge(self, graph: Graph, outcome: Outcome) -> Result:
+    def _judge(self, job: Job, outcome: Outcome) -> Result:
         if outcome.error is not None:
             return Result(finite(outcome.measures), error=outcome.error)
-        return self.objective.result(self.objective.complete(outcome.measures, graph))
+        measures = outcome.measures
+        if self.objective.costs_named:
+            measures = self.objective.complete(measures, job.graph)
+        return self.objective.result(measures)
 
     def _write(self, record: Record, point: Point | None) -> None:
         self.ledger.append(record)

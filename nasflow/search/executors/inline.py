@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from nasflow.search.job import Evaluate, Work, by_point, construct, perform
+from nasflow.search.job import Evaluate, Work, by_point, construct, graph_for, perform
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place, Run
@@ -23,7 +23,7 @@ def bring_up(place: Place, work: Work | None, evaluate: Evaluate | None) -> Run:
         while (job := loop.next()) is not None:
             outcome = perform(
                 call,
-                job.graph,
+                graph_for(call, job),
                 job.point,
                 job.seed,
                 time_limit=place.time_limit,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from nasflow.errors import ConfigError, RunError, nearest
-from nasflow.search.job import Evaluate, Job, Outcome, Work, by_point, construct, perform
+from nasflow.search.job import Evaluate, Job, Outcome, Work, by_point, construct, graph_for, perform
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place, Run
@@ -107,7 +107,8 @@ class Simulation:
             heapq.heappush(self.running, (self.now + outcome.seconds, job.n, job, outcome))
 
     def _outcome(self, job: Job) -> Outcome:
-        outcome = perform(self.evaluate, job.graph, job.point, job.seed, memory=self.place.memory)
+        graph = graph_for(self.evaluate, job)
+        outcome = perform(self.evaluate, graph, job.point, job.seed, memory=self.place.memory)
         seconds = self.lasting.of(job, outcome)
         limit = self.place.time_limit
         if limit is not None and seconds > limit:
