@@ -28,6 +28,7 @@ from nasflow.ir.ops.attention import *  # noqa: F403
 from nasflow.ir.ops.cluster import *  # noqa: F403
 from nasflow.ir.ops.combine import *  # noqa: F403
 from nasflow.ir.ops.convolution import *  # noqa: F403
+from nasflow.ir.ops.deformable import *  # noqa: F403
 from nasflow.ir.ops.linear import *  # noqa: F403
 from nasflow.ir.ops.neighbours import *  # noqa: F403
 from nasflow.ir.ops.norm import *  # noqa: F403

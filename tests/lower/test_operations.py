@@ -58,6 +58,16 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
         ((8,), (MAP, MAP.resize(C=18))),
         ((8, (1, 3), 2, 1, 2, 1, False), (MAP, MAP.resize(C=6, H=6, W=3))),
     ],
+    "DeformableAttention": [
+        (
+            (2,),
+            (
+                ir.Type(("C", "H", "W"), (4, 3, 2)),
+                ir.Type(("L", "D"), (6, 12)),
+                ir.Type(("L", "D"), (6, 6)),
+            ),
+        )
+    ],
     "DropPath": [((0.2, True), (MAP,))],
     "Dropout": [((0.2,), (MAP,))],
     "Embedding": [((20, 8), (IDS,)), ((20, 8), (IDS, ir.Type(("V", "D"), (20, 8), batched=False)))],
