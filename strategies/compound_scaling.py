@@ -145,8 +145,9 @@ class CompoundScaling:
     def remarks(self) -> Remarks:
         """Say which factors were found, and how much the family's multiply-adds grew against target^phi."""
         if self.factors is None:
-            best = "no candidate succeeded" if self.searched else "the budget ended before its end"
-            return Remarks(f"compound scaling: no factors found, {best}")
+            short = f"the budget ended after {len(self.told)} networks; `resume` with a larger one goes on"
+            why = "no candidate succeeded" if self.searched else short
+            return Remarks(f"compound scaling: no factors found, {why}")
         alpha, beta, gamma = self.factors
         product = alpha * beta**2 * gamma**2
         tried = "given" if self.given else f"the best of {len(self.tried)} triples"
