@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,3 +20,15 @@ def setup(tmp_path: Path) -> dict[str, Any]:
         "out": tmp_path / "run",
         "seed": 3,
     }
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    """Two workers' worth of Ray for all tests of a file."""
+    import ray
+
+    from nasflow.search.executors import Place, cluster
+
+    with cluster.connected(Place(workers=2, address="local")):
+        yield
+    assert not ray.is_initialized()

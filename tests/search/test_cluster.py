@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from nasflow.errors import RunError
 from nasflow.search import results
 from nasflow.search.ledger import read
 from nasflow.search.run import resume, search
+from tests.search.conftest import FAKES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,6 +89,42 @@ def test_a_search_joins_a_running_head(tmp_path: Path) -> None:
         subprocess.run(join, cwd=ROOT, env=env, check=True, timeout=90)
     run = results.load(tmp_path / "run")
     assert len(found(run)) == 6 and not run.failed
+
+
+@pytest.mark.parametrize(
+    ("trials", "sleep"), [(14, 0.3), pytest.param(60, 1.0, marks=pytest.mark.campaign)]
+)
+def test_a_node_killed_in_mid_search(
+    setup: dict[str, Any], tmp_path: Path, trials: int, sleep: float
+) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    log = tmp_path / "nodes"
+    setup["evaluator"] = {"_target_": f"{FAKES}.Placed", "log": str(log), "sleep": sleep}
+    setup["budget"] = {"trials": trials}
+    memory = {"object_store_memory": 2**27}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **memory})
+    try:
+        node = cluster.add_node(num_cpus=1, **memory)
+        ray.init(address=cluster.address, log_to_driver=False)
+        killer = threading.Thread(target=remove_once_busy, args=(cluster, node, log))
+        killer.start()
+        run = search(**setup, executor={"name": "tune", "workers": 2})
+        killer.join()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert len(found(run)) == trials and run.in_flight == 0
+    assert not run.failed and len(set(log.read_text().splitlines())) == 2
+
+
+def remove_once_busy(cluster: Any, node: Any, log: Path) -> None:
+    end, nodes = time.monotonic() + 120, list[str]()
+    while time.monotonic() < end and not (len(set(nodes)) == 2 and len(nodes) > 5):
+        time.sleep(0.05)
+        nodes = log.read_text().splitlines() if log.exists() else []
+    cluster.remove_node(node, allow_graceful=False)
 
 
 SPACE = """

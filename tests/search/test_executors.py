@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,6 @@ from nasflow.search.executors import cluster
 from nasflow.search.run import search
 from tests.search import fakes
 from tests.search.conftest import FAKES
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    import ray
-
-    with cluster.connected(cluster_place(2)):
-        yield
-    assert not ray.is_initialized()
-
-
-def cluster_place(workers: int) -> Any:
-    from nasflow.search.executors import Place
-
-    return Place(workers=workers, address="local")
 
 
 def evaluated(run: results.Run) -> dict[str, Any]:
@@ -123,6 +107,31 @@ def test_real_networks_travel_to_workers_and_come_to_the_same(tmp_path: Path, na
     here = search(**parts, out=tmp_path / "here")
     there = search(**parts, out=tmp_path / "there", executor={"name": name, "workers": 2})
     assert evaluated(here) == evaluated(there)
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("name", ["actors", "tune"])
+def test_latency_is_measured_on_the_machine_that_has_the_device(tmp_path: Path, name: str) -> None:
+    head = {"node:__internal_head__": 0.1}  # a resource that every local session has
+    settings = {"filters": 4, "blocks": 1, "size": 8, "channels": 1}
+    run = search(
+        space={"name": "nasnet", **settings},
+        strategy={"name": "random"},
+        evaluator={"_target_": "nasflow.evaluate.latency.Latency", "threads": 2, "repeats": 3},
+        objective={"measures": {"latency_ms": "min"}},
+        budget={"trials": 2},
+        executor={"name": name, "workers": 1, "resources": head},
+        out=tmp_path / "run",
+    )
+    assert all(e.result.measures["latency_ms"] > 0 for e in run.entries) and len(run.entries) == 2
+    assert all(e.result.measures["latency_threads"] == 2 for e in run.entries)
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("name", ["actors", "tune"])
+def test_a_device_that_no_machine_has_is_one_line(setup: dict[str, Any], name: str) -> None:
+    with pytest.raises(RunError, match="no machine of this cluster has 1 'phone'"):
+        search(**setup, executor={"name": name, "resources": {"phone": 1}})
 
 
 @pytest.mark.usefixtures("session")

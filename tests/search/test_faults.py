@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,9 +41,10 @@ def must_be_whole(run: results.Run, trials: int) -> None:
 # Workers
 
 
+@pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("name", ["actors", "tune"])
 @pytest.mark.parametrize(
-    ("trials", "every"), [(16, 1.0), pytest.param(300, 2.0, marks=pytest.mark.campaign)]
+    ("trials", "every"), [(12, 1.0), pytest.param(300, 2.0, marks=pytest.mark.campaign)]
 )
 def test_workers_killed_at_random_all_along(
     setup: dict[str, Any], tmp_path: Path, name: str, trials: int, every: float
@@ -52,7 +52,7 @@ def test_workers_killed_at_random_all_along(
     pids = tmp_path / "pids"
     setup["evaluator"] = {"_target_": f"{FAKES}.Signed", "log": str(pids), "sleep": 0.25}
     setup["budget"] = {"trials": trials}
-    place = {"name": name, "workers": 2, "batch": 2, "address": "local"}
+    place = {"name": name, "workers": 2, "batch": 2}
     with killing(pids, every) as killed:
         run = search(**setup, executor=place)
     must_be_whole(run, trials)
@@ -90,50 +90,14 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.mark.parametrize(
-    ("trials", "sleep"), [(14, 0.3), pytest.param(60, 1.0, marks=pytest.mark.campaign)]
-)
-def test_a_node_killed_in_mid_search(
-    setup: dict[str, Any], tmp_path: Path, trials: int, sleep: float
-) -> None:
-    import ray
-    from ray.cluster_utils import Cluster
-
-    log = tmp_path / "nodes"
-    setup["evaluator"] = {"_target_": f"{FAKES}.Placed", "log": str(log), "sleep": sleep}
-    setup["budget"] = {"trials": trials}
-    memory = {"object_store_memory": 2**27}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **memory})
-    try:
-        node = cluster.add_node(num_cpus=1, **memory)
-        ray.init(address=cluster.address, log_to_driver=False)
-        killer = threading.Thread(target=remove_once_busy, args=(cluster, node, log))
-        killer.start()
-        run = search(**setup, executor={"name": "tune", "workers": 2})
-        killer.join()
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    must_be_whole(run, trials)
-    assert not run.failed and len(set(lines(log))) == 2
-
-
-def remove_once_busy(cluster: Any, node: Any, log: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and not (len(set(lines(log))) == 2 and len(lines(log)) > 5):
-        time.sleep(0.05)
-    cluster.remove_node(node, allow_graceful=False)
-
-
-@pytest.mark.parametrize("name", ["actors", "tune"])
-def test_a_candidate_that_allocates_without_end_is_recorded(
-    setup: dict[str, Any], name: str
+@pytest.mark.usefixtures("session")
+def test_a_candidate_that_allocates_without_end_on_an_actor_is_recorded(
+    setup: dict[str, Any],
 ) -> None:
     setup["space"] |= {"places": 1, "options": 8}
     setup["strategy"] = {"_target_": f"{FAKES}.Walk"}
     setup["evaluator"] = {"_target_": f"{FAKES}.Hungry", "width": 3}
-    limits = {"memory": 96.0 * 2**20, "workers": 2, "address": "local"}
-    run = search(**setup, executor={"name": name, **limits})
+    run = search(**setup, executor={"name": "actors", "memory": 96.0 * 2**20, "workers": 2})
     must_be_whole(run, 8)
     assert [e.point for e in run.failed] == [{"w0": 3}]
     assert "memory" in error(run)[0] and "96 MiB" in error(run)[0]
@@ -224,11 +188,12 @@ def test_a_long_run_leaks_neither_files_nor_memory(setup: dict[str, Any], trials
     assert memory_then - memory < 1500 * (trials - trials // 3) + 4 * 2**20
 
 
+@pytest.mark.usefixtures("session")
 @pytest.mark.campaign
 def test_a_long_run_on_actors_leaks_neither_files_nor_memory(setup: dict[str, Any]) -> None:
     setup["space"]["options"] = 40
-    place = {"name": "actors", "workers": 2, "address": "local"}
-    run = search(**{**setup, "budget": {"trials": 500}}, executor=place)
+    place = {"name": "actors", "workers": 2}
+    search(**{**setup, "budget": {"trials": 500}}, executor=place)
     seen: dict[int, tuple[int, int]] = {}
 
     def watch(event: Any) -> None:
@@ -240,7 +205,7 @@ def test_a_long_run_on_actors_leaks_neither_files_nor_memory(setup: dict[str, An
     run = resume(setup["out"], budget={"trials": 10_000}, observer=watch)
     must_be_whole(run, 10_000)
     (files, memory), (files_then, memory_then) = seen.values()
-    assert files_then <= files + 4
+    assert files_then <= files + 4  # Ray's own come and go
     assert memory_then - memory < 1500 * 7_000 + 16 * 2**20
 
 
