@@ -21,9 +21,11 @@ from nasflow.lower.initialise import fans, fill
 from nasflow.lower.plan import Planner
 from nasflow.lower.shares import Segment, Shares
 
-QUIET: Final = 24
+QUIET: Final = 128
 """A space counts as known when so many random points in a row bring nothing new."""
-MOST_DRAWN: Final = 128
+MOST_DRAWN: Final = 2048
+EXTREME: Final = (0.1, 0.65)
+"""How often an ordered decision has its first and its last option in points that are drawn large."""
 CHILDREN: Final = 16
 """How many children are kept ready to run again."""
 
@@ -142,8 +144,8 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
     for point in (*points, *biggest(space)):
         graphs.append(space.bind(point))
         shares.grow(shares.lay(graphs[-1]))
-    for _ in range(MOST_DRAWN):
-        graph = space.bind(space.sample(rng))
+    for number in range(MOST_DRAWN):
+        graph = space.bind(drawn(space, rng) if number % 2 else space.sample(rng))
         grown = shares.grow(shares.lay(graph))
         if grown:
             graphs.append(graph)
@@ -174,6 +176,22 @@ def biggest(space: Space) -> Iterator[Point]:
             known.append(point)
             yield point
     yield space.smallest()
+
+
+def drawn(space: Space, rng: random.Random) -> Point:
+    """Return a random point, most of its ordered decisions at an extreme and mostly the last."""
+    point: Point = {}
+    for decision in space.decisions:
+        if space.active(decision, point):
+            options = decision.options if decision.searched else (decision.default,)
+            at = rng.random() if decision.ordered else 1.0
+            if at < EXTREME[0]:
+                point[decision.name] = options[0]
+            elif at < sum(EXTREME):
+                point[decision.name] = options[-1]
+            else:
+                point[decision.name] = rng.choice(options)
+    return point
 
 
 def _completed(space: Space, wanted: Mapping[str, Any]) -> Point:
