@@ -88,6 +88,7 @@ class Weight:
         init: how it starts.
         trainable: False for buffers and constants; only trainable weights count as parameters.
         persistent: False for buffers that a state dict leaves out.
+        copy: (which, of how many) where a supernet keeps several copies and a child has one of them.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Weight:
     init: Init = field(default=ZEROS)
     trainable: bool = True
     persistent: bool = True
+    copy: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -209,25 +209,28 @@ class Shares:
     def _hold(self, use: Use) -> bool:
         grown = False
         for weight in use.content.weights:
-            name, spans = use.takes[weight.name]
+            own, spans = use.takes[weight.name]
             shape = self._shape(use, weight, spans)
-            shared = self.shared.get(name)
-            small = shared is not None and all(
-                new <= old for new, old in zip(shape, shared.shape, strict=True)
-            )
-            if small:
-                continue
-            if self.plot.frozen:
-                raise SpaceError(
-                    f"{use.path}: this network needs {name} of {shape}, which was not found "
-                    "when the supernet was made; name its point in points="
-                )
-            grown = True
-            if shared is None:
-                self.shared[name] = Shared(weight, use.content.weights, shape)
-            else:
-                shared.shape = [max(pair) for pair in zip(shape, shared.shape, strict=True)]
+            for name in _siblings(own, weight):
+                grown = self._hold_one(use, weight, name, shape) or grown
         return grown
+
+    def _hold_one(self, use: Use, weight: Weight, name: str, shape: list[int]) -> bool:
+        shared = self.shared.get(name)
+        if shared is not None and all(
+            new <= old for new, old in zip(shape, shared.shape, strict=True)
+        ):
+            return False
+        if self.plot.frozen:
+            raise SpaceError(
+                f"{use.path}: this network needs {name} of {shape}, which was not found "
+                "when the supernet was made; name its point in points="
+            )
+        if shared is None:
+            self.shared[name] = Shared(weight, use.content.weights, shape)
+        else:
+            shared.shape = [max(pair) for pair in zip(shape, shared.shape, strict=True)]
+        return True
 
     def _shape(self, use: Use, weight: Weight, spans: Spans) -> list[int]:
         sizes = []
@@ -379,7 +382,15 @@ def _copies(weight: Weight, spans: Spans) -> str:
             sizes.append(len(span))
         elif axis[0].source:
             sizes.extend(span.sized)
-    return "@" + "x".join(map(str, sizes)) if sizes else ""
+    apart = "@" + "x".join(map(str, sizes)) if sizes else ""
+    return apart if weight.copy is None else f"{apart}#{weight.copy[0]}"
+
+
+def _siblings(name: str, weight: Weight) -> list[str]:
+    """Return the names of all copies of a weight that a supernet keeps several of."""
+    if weight.copy is None:
+        return [name]
+    return [f"{name.rpartition('#')[0]}#{i}" for i in range(weight.copy[1])]
 
 
 def _input(type_: Type) -> Spans:

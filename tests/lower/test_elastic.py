@@ -70,6 +70,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deformable": {"size": 16, "classes": 5, "widths": (4, 8), "deepest": 2},
     "deeplab": {"size": 64, "classes": 5, "deepest": (1, 1, 2, 1), "units": ("basic",)},
     "nfnet": {"size": 64, "classes": 5, "deepest": (1, 2, 2, 1), "widths": {"thin": (16, 32, 48, 48)}, "group": 8},
+    "rir": {"size": 16, "classes": 5, "widths": (4, 8), "deepest": (1, 2, 2)},
     "polynet": {"size": 107, "classes": 5, "deepest": (1, 2, 1)},
     "lenet": {"classes": 5},
     "alexnet": {"classes": 5},
@@ -398,6 +399,20 @@ def test_grouped_convolutions_lay_out_what_they_read() -> None:
     (before,) = [use for _, use in child.uses() if use.path == "grouped_conv2d"]
     rows = before.takes["weight"][1][0]
     assert list(rows.entries) == [g * 12 + j for g in range(4) for j in range(4)]
+
+
+def test_a_parameter_may_be_kept_several_times() -> None:
+    """Every copy is as wide as the widest child's, also one that only a narrow child was seen with."""
+    width, which = ir.choice("width", 2, 4, ordered=True), ir.choice("which", 0, 1, 2)
+    x = ir.Conv2d(width)(ir.image(3, 4))
+    scale = ir.Parameter(("C", "H", "W"), (width, 1, 1), "ones", copy=(which, 3))(name="scale")
+    net = ir.Space(ir.Mean()(ir.Multiply()(x, scale)), name="scaled").to_supernet()
+    names = [name for name, _ in net.named_parameters() if "scale" in name]
+    assert len(names) == 3
+    assert all(net.get_parameter(name).shape == (4, 1, 1) for name in names)
+    net.at({"width": 2, "which": 1})(torch.randn(1, 3, 4, 4)).sum().backward()
+    moved = [net.get_parameter(name).grad is not None for name in sorted(names)]
+    assert moved == [False, True, False]
 
 
 def test_position_tables_are_interpolated() -> None:

@@ -88,7 +88,11 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "NearestNeighbours": [((2, 2), (TOKENS,))],
     "Pad": [(((1, 2, 0, 1),), (MAP,)), (((1, 1), -1.0), (TOKENS,))],
     "PairDistances": [((3,), ()), ((5, 2), ())],
-    "Parameter": [((("L", "D"), (3, 4)), ()), ((("D",), (4,), "ones", "prefix", False), ())],
+    "Parameter": [
+        ((("L", "D"), (3, 4)), ()),
+        ((("D",), (4,), "ones", "prefix", False), ()),
+        ((("D",), (4,), "ones", "prefix", True, (1, 3)), ()),
+    ],
     "RandomFeatures": [((3,), (TOKENS,))],
     "Rearrange": [
         (("c (h p) w -> L=(h w) D=(c p)", (("p", 3),)), (MAP,)),

@@ -121,7 +121,8 @@ class Parameter(Operation):
     """Give a trainable tensor as a value without a batch: a position table, a class token, a scale.
 
     ``axes`` names the axes of ``shape``. ``shrink`` is how a child takes its part, one of
-    :data:`nasflow.ir.weight.SHRINK_RULES` for all axes or a tuple of one for each.
+    :data:`nasflow.ir.weight.SHRINK_RULES` for all axes or a tuple of one for each. ``copy`` is
+    (which, of how many) where a supernet keeps several such tensors and a child has one of them.
     """
 
     axes: Operand
@@ -129,6 +130,7 @@ class Parameter(Operation):
     init: Operand = "zeros"
     shrink: Operand = "prefix"
     trainable: Operand = True
+    copy: Operand = None
     arity: ClassVar[tuple[int, int]] = (0, 0)
 
     def infer(self, *types: Type) -> Type:
@@ -136,13 +138,25 @@ class Parameter(Operation):
             raise TypeRuleError(
                 f"Parameter: expected axes and sizes, got {self.axes!r}, {self.shape!r}"
             )
+        if self.copy is not None:
+            self._check_copy()
         return Type(self.axes, self.shape, batched=False)
+
+    def _check_copy(self) -> None:
+        found = self.copy if isinstance(self.copy, tuple) else ()
+        if not (
+            len(found) == 2 and all(type(n) is int for n in found) and 0 <= found[0] < found[1]
+        ):
+            raise TypeRuleError(
+                f"Parameter: expected copy as (which, of how many), got {self.copy!r}"
+            )
 
     def weights(self, *types: Type) -> tuple[Weight, ...]:
         shape = self.infer().shape
         rules = self.shrink if isinstance(self.shrink, tuple) else (self.shrink,) * len(shape)
         axes = tuple(axis(n, shrink=str(rule)) for n, rule in zip(shape, rules, strict=True))
-        return (Weight("", axes, init(self.init), trainable=bool(self.trainable)),)  # type: ignore[arg-type]
+        law, trainable = init(self.init), bool(self.trainable)  # type: ignore[arg-type]
+        return (Weight("", axes, law, trainable, copy=self.copy),)  # type: ignore[arg-type]
 
     def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
         return (place.take(place.declared[0]),)
