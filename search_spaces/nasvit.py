@@ -106,15 +106,12 @@ def switched(x: ir.Value, depth: ir.Operand, depths: Sequence[int], name: str) -
 
     The latter goes by the released code: modulo 8, of which a square has only 0, 1 and 4.
     """
-
-    def scale() -> ir.Value:
-        table = ir.Parameter(("C", "H", "W"), (x.dim("C"), 1, 1), ("constant", 1e-4))
-        value: ir.Value = table(name="scale")
-        return value
-
     keys = [SCALES * option + rest for option in depths for rest in (0, 1, 4)]
     index = SCALES * depth + x.dim("H") ** 2 % SCALES
-    value: ir.Value = ir.switch(index, dict.fromkeys(keys, scale))(name=name)
+    which = ir.table(index, {key: i for i, key in enumerate(keys)})
+    shape, start = (x.dim("C"), 1, 1), ("constant", 1e-4)
+    scale = ir.Parameter(("C", "H", "W"), shape, start, copy=(which, len(keys)))
+    value: ir.Value = scale(name=name)
     return value
 
 

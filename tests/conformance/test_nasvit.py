@@ -87,5 +87,21 @@ def scales(block: nn.Module) -> tuple[Tensor, Tensor]:
 def test_scales_are_kept_for_each_depth_and_resolution() -> None:
     space = small()
     names = [name for name, _ in space.to_supernet().named_parameters() if "mlp_scale" in name]
-    # Maps of 4 x 4 and 6 x 6 pixels: 16 and 36 are 0 and 4 modulo 8. Depth 2 has one block, 3 has two.
-    assert len(names) == 2 * (1 + 2)
+    # Two depths, and a number of pixels that is 0, 1 or 4 modulo 8; at most two blocks.
+    assert len(names) == 2 * 2 * 3
+
+
+def test_children_of_one_depth_and_resolution_share_scales() -> None:
+    space = small()
+    net = space.to_supernet()
+    taken = {}
+    for side in (16, 24):
+        for depth in (2, 3):
+            for width in (16, 24):
+                point = {"resolution": side, "stage2/depth": depth, "stage2/width": width}
+                uses = [use for _, use in net.at(space.complete(point)).uses()]
+                names = {n for use in uses for n, _ in use.takes.values() if "mlp_scale" in n}
+                taken[side, depth, width] = names
+    assert all(len(names) == depth - 1 for (_, depth, _), names in taken.items())
+    assert taken[16, 3, 16] == taken[16, 3, 24] != taken[24, 3, 24]
+    assert not taken[16, 2, 16] & taken[16, 3, 16]
