@@ -84,20 +84,25 @@ for _number, (_layers, _kernel) in enumerate(zip(LAYERS, KERNELS, strict=True), 
     BASELINE |= {f"stage{_number}/expand": 1 if _number == 1 else 6, f"stage{_number}/se": 0.25}
 
 
-def _model(width: float, depth: float, size: int, dropout: float) -> ir.Model:
+BIGNAS = "the larger figure is from BigNAS's table; the paper's own is the smaller"
+HIGHER = "counted at the published resolution; the paper prints a few per cent less and does not say how it counts"
+
+
+def _model(width: float, depth: float, size: int, dropout: float, note: str = "") -> ir.Model:
     scale = {"width": width, "depth": depth, "resolution": size, "dropout": dropout}
-    return ir.Model({**scale, **BASELINE}, {}, "Tan & Le (2019), tables 1 and 2, and released code")
+    source = "Tan & Le (2019), tables 1 and 2, and released code"
+    return ir.Model({**scale, **BASELINE}, {}, source, note=note)
 
 
 MODELS: dict[str, ir.Model] = {
     "efficientnet_b0": _model(1.0, 1.0, 224, 0.2),
-    "efficientnet_b1": _model(1.0, 1.1, 240, 0.2),
-    "efficientnet_b2": _model(1.1, 1.2, 260, 0.3),
+    "efficientnet_b1": _model(1.0, 1.1, 240, 0.2, BIGNAS),
+    "efficientnet_b2": _model(1.1, 1.2, 260, 0.3, BIGNAS),
     "efficientnet_b3": _model(1.2, 1.4, 300, 0.3),
-    "efficientnet_b4": _model(1.4, 1.8, 380, 0.4),
-    "efficientnet_b5": _model(1.6, 2.2, 456, 0.4),
+    "efficientnet_b4": _model(1.4, 1.8, 380, 0.4, HIGHER),
+    "efficientnet_b5": _model(1.6, 2.2, 456, 0.4, HIGHER),
     "efficientnet_b6": _model(1.8, 2.6, 528, 0.5),
-    "efficientnet_b7": _model(2.0, 3.1, 600, 0.5),
+    "efficientnet_b7": _model(2.0, 3.1, 600, 0.5, HIGHER),
     "efficientnet_b8": _model(2.2, 3.6, 672, 0.5),
     "efficientnet_l2": _model(4.3, 5.3, 800, 0.5),
 }
