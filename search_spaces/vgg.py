@@ -2,7 +2,7 @@
 
 Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015
 (arXiv 1409.1556), table 1. With squeeze-and-excitation as in Hu et al. (2018), table 2, whose base
-network has batch norm.
+network has batch norm, and Deep Image's networks (Wu et al., 2015, arXiv 1501.02876), which are wider VGG-16s.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def space(
     width = ir.choice("width", *widths, ordered=True)
     hidden = ir.choice("features", *features, ordered=True)
     dropout = ir.choice("dropout", 0.0, 0.5, searched=False, default=0.5)
+    last_pool = ir.choice("last_pool", 2, 4, searched=False)  # 4 for images twice as high
 
     x = ir.image(channels, size)
     for stage, filters in enumerate(FILTERS[:stages], 1):
@@ -68,7 +69,8 @@ def space(
             layers = ir.repeat(
                 lambda x, out=out: convolution(x, out, norm, attention), depth, name="layers"
             )
-            x = ir.MaxPool(2, 2, padding=0)(layers(x))
+            pool = last_pool if stage == stages else 2
+            x = ir.MaxPool(pool, pool, padding=0)(layers(x))
     x = ir.Flatten()(x)
     for name in ("fc1", "fc2"):
         x = ir.Activation("relu")(ir.Linear(hidden, init=("normal", 0.01))(x, name=name))
@@ -86,6 +88,22 @@ def _model(depths: Sequence[int], norm: str = "none", attention: str = "none") -
     return ir.Model(point, source="Hu et al. (2018), table 2", reconstructed=True, note=note)
 
 
+def _deep_image(size: int, last_pool: int, note: str) -> ir.Model:
+    point = {**_model((2, 2, 3, 3, 3)).point, "features": 6144, "last_pool": last_pool}
+    settings = {"size": size, "features": (6144,)}
+    source = "Wu et al. (2015), section 4"
+    return ir.Model(point, settings, source, reconstructed=True, note=note)
+
+
+DEEP_IMAGE = (
+    "the paper's largest model has 16 layers and 212.7M weights: VGG-16 with 6144 hidden units has just as many, "
+    "without biases, for crops of 224 pixels from 256"
+)
+HIGH_RES = (
+    "no figures are published; assumed: the low-resolution network with a 4x4 last pool, for crops of 448 "
+    "from 512"
+)
+
 MODELS: dict[str, ir.Model] = {
     "vgg11": _model((1, 1, 2, 2, 2)),
     "vgg13": _model((2, 2, 2, 2, 2)),
@@ -93,4 +111,6 @@ MODELS: dict[str, ir.Model] = {
     "vgg19": _model((2, 2, 4, 4, 4)),
     "vgg16_bn": _model((2, 2, 3, 3, 3), "batch"),
     "se_vgg16": _model((2, 2, 3, 3, 3), "batch", "se"),
+    "deep_image_low_res": _deep_image(224, 2, DEEP_IMAGE),
+    "deep_image_high_res": _deep_image(448, 4, HIGH_RES),
 }

@@ -89,3 +89,13 @@ def test_every_point_of_the_spaces_binds(name: str, size: int) -> None:
     space = nasflow.space(name, size=size)
     for seed in range(20):
         space.bind(space.sample(seed))
+
+
+def test_deep_image_has_the_weights_the_paper_prints() -> None:
+    """Wu et al. (2015), section 4: 16 layers, 212.7 million weights; biases are not counted."""
+    low, high = (nasflow.model(f"deep_image_{kind}_res") for kind in ("low", "high"))
+    layers = [node.content for _, node, _ in low.walk() if node.content.params]
+    biases = sum(content.op.out for content in layers)
+    assert len(layers) == 16
+    assert round((low.params - biases) / 1e6, 1) == 212.7
+    assert high.params == low.params
