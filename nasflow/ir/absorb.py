@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final
 
 from nasflow.ir.graph import Graph
 from nasflow.ir.rules import permuted, rule
@@ -23,6 +24,7 @@ def holds(condition: Condition | None, free: Free) -> bool:
     return bool(condition)
 
 
+@lru_cache(10_000)
 def of_results(result: int, axis: str) -> Condition:
     """Return the condition that a permutation of a result is absorbed, left open."""
     return frozenset([(result, axis)])
@@ -80,45 +82,52 @@ def _of_values(graph: Graph, axis: str) -> list[Condition]:
     """Return the condition of every value of a graph, last ones first found."""
     found: list[Condition] = [True] * len(graph.types)
     for position, result in enumerate(graph.results):
-        found[result] = both(found[result], frozenset([(position, axis)]))
+        found[result] = both(found[result], of_results(position, axis))
     sharing = shared_weights(graph)
+    passed_on = of_results(0, axis)
     first = len(graph.types)
     for node in reversed(graph.nodes):
         content: Any = node.content
         first -= len(content.outputs)
         if sharing and node.weights in sharing:  # weights used elsewhere too absorb nothing
-            for value in node.inputs:
-                found[value] = False
-            continue
-        moves: list[Condition] | None = None
-        for position, value in enumerate(node.inputs):
-            if found[value] is False:
-                continue
-            if moves is None:
-                moves = _moves(content, axis)
-            inner = moves[position]
+            moves: Sequence[Condition] = (False,) * len(node.inputs)
+        else:
+            moves = _moves(content, axis)
+        for value, inner in zip(node.inputs, moves, strict=True):
             if inner is True:
                 continue
-            if inner is not False:
-                inner = every(
+            before = found[value]
+            if before is False or inner is False:
+                found[value] = False
+                continue
+            if inner is passed_on:
+                inner = found[first]
+            else:
+                inner = every([
                     found[first + i] if onward == axis else absorbed(graph, first + i, onward)
                     for i, onward in inner
-                )
-            found[value] = both(found[value], inner)
+                ])  # fmt: skip
+            found[value] = inner if before is True else both(before, inner)
     return found
 
 
-def _moves(content: Any, axis: str) -> list[Condition]:
+def _moves(content: Any, axis: str) -> Sequence[Condition]:
     """Return where a node takes a permutation of each input, as conditions on its results."""
     if content.__class__ is Graph:
-        return _absorbed(content, axis)
-    memo: dict[str, list[Condition]] = rule(content).moves
+        values = content.__dict__.get("_absorbed", _NONE).get(axis) or _absorbed(content, axis)
+        return values[: len(content.inputs)]
+    memo: dict[str, Sequence[Condition]] = (content.rule or rule(content)).moves
     found = memo.get(axis)
     if found is None:
         onward = permuted(content, axis)
         condition: Condition = False if onward is None else frozenset(onward) or True
-        found = memo[axis] = [condition] * len(content.inputs)
+        if condition == of_results(0, axis):
+            condition = of_results(0, axis)  # that very object, to be told quickly
+        found = memo[axis] = (condition,) * len(content.inputs)
     return found
+
+
+_NONE: Final[dict[str, list[Condition]]] = {}
 
 
 def shared_weights(graph: Graph) -> frozenset[str]:

@@ -1,272 +1,67 @@
-"""Compile traced blocks once, then close their decisions for any point quickly.
+"""Close the decisions of compiled blocks for any point, quickly.
 
-Equal blocks of a space become one object. Binding a block at given input types and decision values
-is remembered: blocks of few decisions for the life of the space, others for one point.
+Binding a block at given input types and decision values is remembered: blocks of few decisions for
+the life of the space, others for one point.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from itertools import compress
 from typing import Any, Final
 
 from nasflow.errors import NasflowError, SpaceError, TypeRuleError
-from nasflow.ir.expression import (
-    FUNCTIONS,
-    Decision,
-    Dimension,
-    Expression,
-    Operand,
-    Scalar,
-    leaves,
-    to_python,
-)
+from nasflow.ir.compile import Block, Compiled
+from nasflow.ir.expression import Scalar
 from nasflow.ir.graph import BLOCK, REPEAT, Graph, Node, check_sharing, prune
 from nasflow.ir.operation import Applied, applied
-from nasflow.ir.trace import Body, Step, operands
 from nasflow.ir.types import Type
 
-Evaluator = Callable[[Sequence[Scalar], Sequence[Type | None]], Any]
 Bound = tuple[Graph, tuple[int, ...]]  # the graph and which of the block's inputs it uses
-Kept = tuple[Graph, tuple[int, ...], Node | None]  # and its only node, where it is nothing else
+Kept = tuple[Graph, tuple[int, ...] | None, Node | None]
+"""The graph, which inputs it uses where not all, and its only node where it is nothing else."""
 MEMO_LIMIT: Final = 200_000
-LASTING_SLOTS: Final = 4
-"""Blocks that mention at most so many decisions recur from point to point (a convolution whose
-stride depends on a pick); those that mention more, such as a cell, hardly ever do."""
-
-
-@dataclass(slots=True)
-class Compiled:
-    """A step made ready: value ids for values, Python functions for expressions."""
-
-    kind: str
-    name: str
-    first: int  # id of its first result
-    arity: int
-    inputs: tuple[int, ...]
-    gates: tuple[Evaluator | None, ...] = ()  # of the inputs; () when none is gated
-    operation: Any = None
-    constants: tuple[Scalar, ...] | None = None
-    attributes: Evaluator | None = None
-    index: Evaluator | None = None  # which value, branch, or how many iterations
-    slot: int = -1  # where that is simply a decision's value
-    names: tuple[str, ...] = ()  # of a switch's node, for each branch
-    keys: dict[tuple[type, Scalar], int] = field(default_factory=dict)
-    bodies: tuple[Block, ...] = ()
-    operands: tuple[tuple[int, ...], ...] = ()  # for each body, the values it takes
-    sizes: tuple[int, ...] = ()  # values whose sizes its expressions mention
-    weights: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Block:
-    """A compiled body. ``slots`` are the decisions that it and its inner blocks mention."""
-
-    name: str
-    formals: int
-    steps: tuple[Compiled, ...]
-    results: tuple[int, ...]
-    count: int  # number of value ids
-    slots: tuple[int, ...]
-    arguments: dict[str, Scalar]
-    typed: bool  # whether sizes choose between its steps
-    input_names: tuple[str, ...]
-    open_arguments: dict[str, Evaluator]  # decisions they mention need not be among the slots
-    shares: bool  # whether some of its steps share weights
-
-
-class Compiler:
-    """Turn the traced bodies of one space into blocks, equal ones into the same object."""
-
-    def __init__(self, slots: dict[int, int]) -> None:
-        self.slots = slots  # id(decision) -> position in a point's value list
-        self.blocks: dict[tuple[Any, ...], Block] = {}
-        self.compiled: dict[int, Block] = {}
-        self.mentioned: set[int] = set()
-
-    def block(self, body: Body) -> Block:
-        """Return the block of a traced body."""
-        known = self.compiled.get(id(body))  # the iterations of a repeat may be one body
-        if known is None:
-            known = self.compiled[id(body)] = self._block(body)
-        self.mentioned.update(known.slots)
-        return known
-
-    def _block(self, body: Body) -> Block:
-        outer, self.mentioned = self.mentioned, set()
-        ids: dict[tuple[int, int], int] = {}
-        for step in body.formals:
-            ids[step.order, 0] = len(ids)
-        for value in body.captured:
-            ids[value.step.order, value.index] = len(ids)
-        formals = len(ids)
-        names = _unique_names(body.steps)
-        owners: dict[object, str] = {}
-        plain = {k: v for k, v in body.arguments.items() if not isinstance(v, Expression)}
-        key: list[Any] = [body.name, formals, tuple(sorted(plain.items(), key=str))]
-        steps = []
-        for step, name in zip(body.steps, names, strict=True):
-            first = len(ids)
-            for i in range(step.arity):
-                ids[step.order, i] = len(ids)
-            weights = name if step.shared is None else owners.setdefault(step.shared, name)
-            compiled, part = self._step(step, name, first, ids)
-            compiled.weights = weights
-            steps.append(compiled)
-            key.append((*part, weights))
-        results = tuple(ids[value.step.order, value.index] for value in body.outputs)
-        key.append(results)
-        mentioned, self.mentioned = self.mentioned, outer
-        found = self.blocks.get(tuple(key))
-        if found is None:
-            typed = any(step.sizes and step.kind != "op" for step in steps)
-            found = Block(
-                body.name, formals, tuple(steps), results, len(ids), tuple(sorted(mentioned)),
-                plain, typed, body.input_names, self._open_arguments(body),
-                any(step.weights != step.name for step in steps),
-            )  # fmt: skip
-            self.blocks[tuple(key)] = found
-        return found
-
-    def _step(
-        self, step: Step, name: str, first: int, ids: dict[tuple[int, int], int]
-    ) -> tuple[Compiled, tuple[Any, ...]]:
-        inputs = tuple(ids[value.step.order, value.index] for value, _ in step.inputs)
-        bodies = tuple(self.block(body) for body in step.bodies)
-        compiled = Compiled(step.kind, name, first, step.arity, inputs, bodies=bodies)
-        sizes: set[int] = set()
-        texts: list[str] = []
-
-        def text(operand: Operand) -> str:
-            texts.append(to_python(operand, lambda leaf: self._leaf(leaf, ids, sizes)))
-            return texts[-1]
-
-        if any(gate is not None for _, gate in step.inputs):
-            compiled.gates = tuple(
-                None if gate is None else _Function(text(gate)) for _, gate in step.inputs
-            )
-        if step.kind == "op":
-            compiled.operation = type(step.payload)
-            attributes = step.payload.attributes()
-            if operands(step):
-                compiled.attributes = _Function(text(attributes))
-            else:
-                compiled.constants = attributes
-                texts.append(repr(attributes))
-        elif step.kind == "input":
-            axes, shape, dtype = step.payload
-            compiled.attributes, compiled.operation = _Function(text(tuple(shape))), (axes, dtype)
-            texts.append(repr((axes, dtype)))
-        elif step.kind != "call":
-            (operand,) = operands(step)
-            compiled.index = _Function(text(operand))
-            if isinstance(operand, Decision):
-                compiled.slot = self.slots[id(operand)]
-        if step.kind == "switch":
-            compiled.keys = {(type(k), k): i for i, k in enumerate(step.payload[1])}
-            texts.append(repr(step.payload[1]))
-            # A condition's branches go by its own name: `downsample`, not `downsample_true`.
-            plain = {"true": name, "false": f"{name}_else"}
-            compiled.names = tuple(plain.get(b.name) or f"{name}_{b.name}" for b in bodies)
-        compiled.operands = tuple(
-            inputs + tuple(ids[value.step.order, value.index] for value in body.captured)
-            for body in step.bodies
-        )
-        compiled.sizes = tuple(sorted(sizes))
-        part = (
-            step.kind, name, inputs, tuple(texts), compiled.operation, compiled.operands,
-            tuple(map(id, bodies)), tuple(gate is None for _, gate in step.inputs), step.arity,
-        )  # fmt: skip
-        return compiled, part
-
-    def _open_arguments(self, body: Body) -> dict[str, Evaluator]:
-        """Return the block's settings that decisions decide; they only name things in source."""
-        found: dict[str, Evaluator] = {}
-        for name, value in body.arguments.items():
-            if isinstance(value, Expression) and all(id(d) in self.slots for d in leaves(value)):
-                found[name] = _Function(to_python(value, lambda d: f"v[{self.slots[id(d)]}]"))
-        return found
-
-    def _leaf(
-        self, leaf: Decision | Dimension, ids: dict[tuple[int, int], int], sizes: set[int]
-    ) -> str:
-        if isinstance(leaf, Decision):
-            slot = self.slots[id(leaf)]
-            self.mentioned.add(slot)
-            return f"v[{slot}]"
-        value = leaf.value
-        number = ids[value.step.order, value.index]
-        sizes.add(number)
-        return f"t[{number}].size({leaf.axis!r})"
-
-
-class _Function:
-    """An expression compiled when it is first computed: most branches of a space never are."""
-
-    __slots__ = ("code", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.code: Evaluator | None = None
-
-    def __call__(self, values: Sequence[Scalar], types: Sequence[Type | None]) -> Any:
-        if self.code is None:
-            self.code = _function(self.text)
-        return self.code(values, types)
-
-
-@lru_cache(10_000)
-def _function(text: str) -> Evaluator:
-    # The text comes from to_python over the closed language only, never from stored data.
-    code: Evaluator = eval(f"lambda v, t: {text}", {"F": FUNCTIONS, "__builtins__": {}})
-    return code
-
-
-def _unique_names(steps: Sequence[Step]) -> list[str]:
-    """Return the steps' names, later ones of the same name numbered from 2."""
-    seen: dict[str, int] = {}
-    taken = {step.name for step in steps}
-    names = []
-    for step in steps:
-        seen[step.name] = seen.get(step.name, 0) + 1
-        name = step.name
-        if seen[step.name] > 1:
-            while (name := f"{step.name}_{seen[step.name]}") in taken:
-                seen[step.name] += 1
-        names.append(name)
-    return names
 
 
 class Binder:
     """Bind blocks to values and types; ``values`` holds a decision's value at its slot."""
 
     def __init__(self) -> None:
-        self.lasting: dict[tuple[Any, ...], Kept] = {}
-        self.passing: dict[tuple[Any, ...], Kept] = {}
+        self.lasting: list[dict[Any, Kept]] = []  # of blocks of few decisions, by what they took
+        self.count = 0
+        self.passing: dict[Any, Kept] = {}
         self.values: list[Scalar] = []
 
     def root(self, block: Block, values: list[Scalar], name: str) -> Graph:
         """Return the graph of the outermost block, whose first steps are the network's inputs."""
         self.values = values
         self.passing.clear()
-        if len(self.lasting) > MEMO_LIMIT:  # bounds memory in searches of many days
-            self.lasting.clear()
+        if self.count > MEMO_LIMIT:  # bounds memory in searches of many days
+            for memo in self.lasting:
+                memo.clear()
+            self.lasting, self.count = [], 0
         return self._run(block, (), name)[0]
+
+    def known(self, block: Block, types: tuple[Type, ...]) -> tuple[dict[Any, Kept], Any]:
+        """Return where the block's graph at these input types is remembered, and its key there."""
+        if not block.lasting:
+            return self.passing, (block, types)
+        select = block.select
+        return block.known, types if select is None else (types, select(self.values))
 
     def bind(self, block: Block, types: tuple[Type, ...]) -> Kept:
         """Return the block's graph at these input types."""
-        values = self.values
-        memo = self.passing
-        key: tuple[Any, ...] = (block, types)
-        if len(block.slots) <= LASTING_SLOTS:
-            memo = self.lasting
-            key = (block, types, tuple([values[slot] for slot in block.slots]))
+        memo, key = self.known(block, types)
         found = memo.get(key)
         if found is None:
             graph, kept = self._run(block, types, block.name)
-            found = memo[key] = graph, kept, _single(graph)
+            found = graph, kept if len(kept) < len(types) else None, _single(graph)
+            if memo is not self.passing:
+                self.count += 1
+                if not memo:
+                    self.lasting.append(memo)
+            memo[key] = found
         return found
 
     def _run(self, block: Block, types: tuple[Type, ...], name: str) -> Bound:
@@ -285,6 +80,11 @@ class Binder:
 class _Run:
     """One binding of one block: which steps are live, then their types in order."""
 
+    __slots__ = (
+        "at", "binder", "block", "ids", "inner", "input_names", "inputs", "needed", "next", "nodes",
+        "types", "values",
+    )  # fmt: skip
+
     def __init__(self, binder: Binder, block: Block, types: tuple[Type, ...]) -> None:
         self.binder = binder
         self.block = block
@@ -295,88 +95,81 @@ class _Run:
         self.input_names: list[str] = []
         self.nodes: list[Node] = []
         self.next = len(types)
+        self.needed = bytearray(block.count)
         self.at: str | None = None
-        self.inner = False
-        self.choices: dict[int, int] = {}  # of picks and switches, by their first result
+        self.inner = False  # whether an error has said already where in an inner block it is
 
     def graph(self, name: str) -> Bound:
-        needed = self._needed()
-        for step in self.block.steps:
-            first, arity = step.first, step.arity
-            if needed[first] or (arity > 1 and any(needed[first : first + arity])):
-                self.at = step.name
-                RUN[step.kind](self, step)
+        live = self._live()
+        for step, chosen in reversed(live):
+            self.at = step.name
+            RUN[step.kind](self, step, chosen)
         self.at = None
-        results = [self.ids[value] for value in self.block.results]
-        settings: dict[str, Any] = {"arguments": self.block.arguments}
-        if self.block.open_arguments:
-            settings["arguments"] = partial(_arguments, self.block, self.values)
-        settings["input_names"] = self.block.input_names or tuple(self.input_names)
+        block = self.block
+        ids = self.ids
+        results = [ids[value] for value in block.results]
+        settings: dict[str, Any] = {"arguments": block.arguments}
+        if block.open_arguments:
+            settings["arguments"] = partial(_arguments, block, self.values)
+        settings["input_names"] = block.input_names or tuple(self.input_names)
         bound = prune(name, self.inputs, self.nodes, results, kind=BLOCK, **settings)
-        if self.block.shares:
+        if block.shares:
             check_sharing(bound[0])
         return bound
 
-    def _needed(self) -> bytearray:
-        """Mark the values that the results need; where sizes decide, all that may be needed."""
-        needed = bytearray(self.block.count)
+    def _live(self) -> list[tuple[Compiled, Any]]:
+        """Return the steps that the results need, last one first, and what is chosen of each.
+
+        Where sizes decide, nothing is chosen yet (None), and all that may be needed is live.
+        """
+        needed = self.needed
         for value in self.block.results:
             needed[value] = 1
-        for step in reversed(self.block.steps):
-            first, arity = step.first, step.arity
-            if not (needed[first] or (arity > 1 and any(needed[first : first + arity]))):
+        live: list[tuple[Compiled, Any]] = []
+        for step in self.block.backward:
+            first = step.first
+            if not needed[first] and (
+                step.arity == 1 or not any(needed[first : first + step.arity])
+            ):
                 continue
-            if step.sizes:
-                for value in step.sizes:
-                    needed[value] = 1
-            elif step.kind == "pick":
-                chosen = self.choices[first] = self._index(step)
-                needed[step.inputs[chosen]] = 1
-                continue
-            for value in self._reads(step):
+            chosen = None
+            reads: Sequence[int] | None = step.reads
+            if reads is None:
+                kind = step.kind
+                if kind == "op":
+                    assert step.gates is not None
+                    chosen = step.gates(self.values, self.types)
+                    reads = tuple(compress(step.inputs, chosen))
+                else:
+                    chosen = self._choice(step)
+                    if kind == "switch":
+                        reads = step.operands[chosen]
+                    elif kind == "pick":
+                        reads = (step.inputs[chosen],)
+                    else:
+                        groups = (step.inputs, *step.operands[:chosen])
+                        reads = [value for group in groups for value in group]
+            live.append((step, chosen))
+            for value in reads:
                 needed[value] = 1
-        return needed
+        return live
 
-    def _reads(self, step: Compiled) -> Sequence[int]:
-        kind = step.kind
-        if kind == "op" or kind == "call":
-            if step.gates and not step.sizes:
-                return list(compress(step.inputs, self._open(step)))
-            return step.operands[0] if kind == "call" else step.inputs
-        if kind == "input":
-            return ()
-        if step.sizes:
-            return [value for group in (step.inputs, *step.operands) for value in group]
-        if kind == "switch":
-            chosen = self.choices[step.first] = self._branch(step)
-            return step.operands[chosen]
-        count = self._index(step)
-        return [value for group in (step.inputs, *step.operands[:count]) for value in group]
-
-    def _open(self, step: Compiled) -> list[bool]:
-        values, types = self.values, self.types
-        return [gate is None or bool(gate(values, types)) for gate in step.gates]
-
-    def _choice(self, step: Compiled) -> Any:
+    def _choice(self, step: Compiled) -> int:
+        """Return the number of the value or branch that is taken, or of iterations."""
         if step.slot >= 0:
-            return self.values[step.slot]
-        assert step.index is not None
-        return step.index(self.values, self.types)
-
-    def _index(self, step: Compiled) -> int:
-        index = self._choice(step)
-        limit = len(step.bodies) + 1 if step.kind == "repeat" else len(step.inputs)
-        if type(index) is not int or not 0 <= index < limit:
-            raise SpaceError(f"{step.name}: expected an index from 0 to {limit - 1}, got {index!r}")
-        return index
-
-    def _branch(self, step: Compiled) -> int:
-        key = self._choice(step)
-        try:
-            return step.keys[type(key), key]
-        except KeyError:
-            options = [option for _, option in step.keys]
-            raise SpaceError(f"{step.name}: expected one of {options}, got {key!r}") from None
+            value = self.values[step.slot]
+            found = step.options.get(value)
+        else:
+            assert step.index is not None
+            value = step.index(self.values, self.types)
+            found = step.keys.get((type(value), value))
+        if found is not None:
+            return found
+        if step.kind == "switch":
+            expected = f"one of {[option for _, option in step.keys]}"
+        else:
+            expected = f"an index from 0 to {len(step.keys) - 1}"
+        raise SpaceError(f"{step.name}: expected {expected}, got {value!r}")
 
     # -- one method for each kind of step ---------------------------------------------------------
 
@@ -393,7 +186,7 @@ class _Run:
         self.types[step.first + position] = self.types[value]
         self.ids[step.first + position] = self.ids[value]
 
-    def _input(self, step: Compiled) -> None:
+    def _input(self, step: Compiled, chosen: None) -> None:
         assert step.attributes is not None
         axes, dtype = step.operation
         type_ = Type(axes, step.attributes(self.values, self.types), dtype)
@@ -405,11 +198,12 @@ class _Run:
         self.ids[step.first] = self.next
         self.next += 1
 
-    def _op(self, step: Compiled) -> None:
+    def _op(self, step: Compiled, opened: tuple[Any, ...] | None) -> None:
         inputs = step.inputs
         taken: tuple[int, ...] = ()
-        if step.gates:
-            opened = self._open(step)
+        if step.gates is not None:
+            if opened is None:
+                opened = step.gates(self.values, self.types)
             if not all(opened):
                 taken = tuple(compress(range(len(inputs)), opened))
                 inputs = tuple([inputs[i] for i in taken])
@@ -429,99 +223,139 @@ class _Run:
         values = tuple([ids[i] for i in inputs])
         self._add(step, Node(step.name, content, values, step.weights, "", taken))
 
-    def _call(self, step: Compiled) -> None:
-        self._enter(step, step.bodies[0], step.operands[0], step.name, keep=True)
+    def _call(self, step: Compiled, chosen: None) -> None:
+        self._enter(step, 0, step.name, step.weights)
 
-    def _pick(self, step: Compiled) -> None:
-        chosen = self.choices.get(step.first)
-        value = step.inputs[self._index(step) if chosen is None else chosen]
+    def _pick(self, step: Compiled, chosen: int | None) -> None:
+        value = step.inputs[self._choice(step) if chosen is None else chosen]
         self.types[step.first] = self.types[value]
         self.ids[step.first] = self.ids[value]
 
-    def _switch(self, step: Compiled) -> None:
-        chosen = self.choices.get(step.first)
+    def _switch(self, step: Compiled, chosen: int | None) -> None:
         if chosen is None:
-            chosen = self._branch(step)
-        block = step.bodies[chosen]
-        self._enter(step, block, step.operands[chosen], step.names[chosen], keep=False)
+            chosen = self._choice(step)
+        self._enter(step, chosen, step.names[chosen], "")
 
-    def _enter(
-        self, step: Compiled, block: Block, operands: tuple[int, ...], name: str, *, keep: bool
-    ) -> None:
-        """Bind an inner block and add it; a branch of one node or none needs no sub-graph."""
-        self.inner = True
-        types = self.types
-        graph, kept, single = self.binder.bind(block, tuple([types[i] for i in operands]))  # type: ignore[misc]
-        self.inner = False
-        values = [operands[i] for i in kept] if len(kept) < len(operands) else operands
+    def _enter(self, step: Compiled, number: int, name: str, weights: str) -> None:
+        """Bind an inner block and add it; a branch of one node or none needs no sub-graph.
+
+        Branches have no ``weights`` that others could share.
+        """
+        types, ids = self.types, self.ids
+        operands = step.operands[number]
+        if len(operands) == 1:
+            given: tuple[Any, ...] = (types[operands[0]],)
+        else:
+            given = tuple([types[i] for i in operands])
+        block = step.bodies[number]
+        memo, key = self.binder.known(block, given)
+        found = memo.get(key)
+        if found is None:
+            self.inner = True
+            found = self.binder.bind(block, given)
+            self.inner = False
+        graph, kept, single = found
+        if kept is not None:
+            operands = tuple([operands[i] for i in kept])
         if not graph.nodes:
             for position, result in enumerate(graph.results):
-                self._alias(step, position, values[result])
+                self._alias(step, position, operands[result])
             return
-        ids = self.ids
-        inputs = tuple([ids[i] for i in values])
-        if keep or single is None:
-            self._add(step, Node(name, graph, inputs, step.weights if keep else name))
+        inputs = (ids[operands[0]],) if len(operands) == 1 else tuple([ids[i] for i in operands])
+        if weights or single is None:
+            node = Node(name, graph, inputs, weights or name)
         else:
-            taken = tuple([inputs[i] for i in single.inputs])
+            if single.inputs != (0,) or len(inputs) != 1:
+                inputs = tuple([inputs[i] for i in single.inputs])
             origin = f"{name}/{single.origin or single.name}"
-            self._add(step, Node(name, single.content, taken, name, origin, single.taken))
+            node = Node(name, single.content, inputs, name, origin, single.taken)
+        self.nodes.append(node)
+        value = step.first
+        for output in node.content.outputs:
+            types[value] = output
+            ids[value] = self.next
+            self.next += 1
+            value += 1
 
-    def _repeat(self, step: Compiled) -> None:
+    def _repeat(self, step: Compiled, count: int | None) -> None:
         """Bind the first iterations as a sub-graph that chains them."""
-        count = self._index(step)
+        if count is None:
+            count = self._choice(step)
         width = len(step.inputs)
         outer: dict[int, int] = {}  # captured value -> input of the sub-graph
         for group in step.operands[:count]:
             for value in group[width:]:
                 outer.setdefault(value, width + len(outer))
-        types = [self.types[i] for i in (*step.inputs, *outer)]
-        carry = list(range(width))
-        carried = types[:width]
-        nodes: list[Node] = []
-        total = len(types)
+        types: list[Any] = [self.types[i] for i in (*step.inputs, *outer)]
+        chain = _Chain(types, width)
         for i, (block, group) in enumerate(zip(step.bodies[:count], step.operands, strict=False)):
             captured = [outer[value] for value in group[width:]]
-            arguments = carried + [types[value] for value in captured]
+            arguments = chain.carried + [types[value] for value in captured]
             try:
-                graph, kept, _ = self.binder.bind(block, tuple(arguments))  # type: ignore[arg-type]
+                graph, kept, _ = self.binder.bind(block, tuple(arguments))
             except (TypeRuleError, SpaceError) as error:
                 raise type(error)(f"{i}/{error}") from None
-            operands = [(carry + captured)[k] for k in kept]
-            if not graph.nodes:
-                carry, carried = (
-                    [operands[r] for r in graph.results],
-                    [graph.inputs[r] for r in graph.results],
-                )
-                continue
-            content: Applied | Graph = graph
-            taken, origin = operands, ""
-            positions: tuple[int, ...] = ()
-            made = [*operands, *range(total, total + len(graph.results))]
-            carry = made[len(operands) :]
-            if len(graph.nodes) == 1:  # one node, beside values that are only passed on
-                (single,) = graph.nodes
-                content, taken = single.content, [operands[k] for k in single.inputs]
-                origin, positions = f"{i}/{single.origin or single.name}", single.taken
-                made = [*operands, *range(total, total + len(content.outputs))]
-                carry = [made[result] for result in graph.results]
-            nodes.append(Node(str(i), content, tuple(taken), str(i), origin, positions))
-            carried = list(graph.outputs)
-            total += len(content.outputs)
-        if not nodes:
-            for position, result in enumerate(carry):
-                self._alias(step, position, (*step.inputs, *outer)[result])
-            return
-        called = list(step.bodies[0].input_names[:width])
-        called += [name for i in range(len(types)) if (name := f"x{i}") not in called]
-        settings: dict[str, Any] = {"kind": REPEAT, "input_names": called[: len(types)]}
-        graph, kept = prune(step.name, types, nodes, carry, **settings)  # type: ignore[arg-type]
+            operands = chain.carry + captured
+            chain.add(str(i), graph, operands if kept is None else [operands[k] for k in kept])
         values = (*step.inputs, *outer)
-        used = tuple([self.ids[values[i]] for i in kept])
-        self._add(step, Node(step.name, graph, used, step.weights))
+        # A value that nobody needs is no result: iterations that only feed it are not part either.
+        wanted = [i for i in range(width) if self.needed[step.first + i]]
+        results = [chain.carry[position] for position in wanted]
+        graph, used = prune(
+            step.name, types, chain.nodes, results, kind=REPEAT,
+            input_names=_input_names(step, len(types)),
+        )  # fmt: skip
+        if not graph.nodes:  # what is needed was only passed on
+            for position, result in zip(wanted, results, strict=True):
+                self._alias(step, position, values[result])
+            return
+        inputs = tuple([self.ids[values[i]] for i in used])
+        self.nodes.append(Node(step.name, graph, inputs, step.weights))
+        for position, output in zip(wanted, graph.outputs, strict=True):
+            self.types[step.first + position] = output
+            self.ids[step.first + position] = self.next
+            self.next += 1
 
 
-RUN: Final[dict[str, Callable[[_Run, Compiled], None]]] = {
+def _input_names(step: Compiled, count: int) -> list[str]:
+    """Return what a repeat's inputs are called: as those of its first iteration."""
+    called = list(step.bodies[0].input_names[: len(step.inputs)]) if step.bodies else []
+    called += [name for i in range(count) if (name := f"x{i}") not in called]
+    return called[:count]
+
+
+class _Chain:
+    """The iterations of a repeat so far: ``carry`` are the values that the next one takes."""
+
+    def __init__(self, types: list[Any], width: int) -> None:
+        self.nodes: list[Node] = []
+        self.carry = list(range(width))
+        self.carried = types[:width]
+        self.total = len(types)
+
+    def add(self, name: str, graph: Graph, operands: list[int]) -> None:
+        """Append an iteration; one without nodes only passes values on."""
+        if not graph.nodes:
+            self.carry = [operands[r] for r in graph.results]
+            self.carried = [graph.inputs[r] for r in graph.results]
+            return
+        content: Applied | Graph = graph
+        taken, origin = operands, ""
+        positions: tuple[int, ...] = ()
+        results: Sequence[int] = range(len(operands), len(operands) + len(graph.results))
+        if len(graph.nodes) == 1:  # one node, beside values that are only passed on
+            (single,) = graph.nodes
+            content, taken = single.content, [operands[k] for k in single.inputs]
+            origin, positions = f"{name}/{single.origin or single.name}", single.taken
+            results = graph.results
+        made = [*operands, *range(self.total, self.total + len(content.outputs))]
+        self.carry = [made[result] for result in results]
+        self.nodes.append(Node(name, content, tuple(taken), name, origin, positions))
+        self.carried = list(graph.outputs)
+        self.total += len(content.outputs)
+
+
+RUN: Final[dict[str, Callable[[_Run, Compiled, Any], None]]] = {
     "call": _Run._call,
     "input": _Run._input,
     "op": _Run._op,

@@ -20,6 +20,7 @@ and ties that are hard to break. Wrong merges need a collision of 128-bit digest
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 
 from nasflow.ir.absorb import (
@@ -34,7 +35,7 @@ from nasflow.ir.absorb import (
 )
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
-from nasflow.ir.rules import Kind, digest, label, rule
+from nasflow.ir.rules import DIGEST, Kind, digest, label, rule
 from nasflow.ir.types import Type
 
 INLINED: Final = 10
@@ -71,8 +72,10 @@ def _zero(type_: Type) -> bytes:
 
 def _tuple(key: bytes, terms: list[bytes]) -> bytes:
     """Return the term of a label applied to terms; lengths make the joined bytes unambiguous."""
-    lengths = bytes([len(term) // 16 for term in terms])
-    return digest(b"%b%d %b%b" % (key, len(terms), lengths, b"".join(terms)))
+    joined = b"".join(terms)
+    if len(joined) > DIGEST * len(terms):  # not all of them are digests
+        joined = bytes([len(term) // DIGEST for term in terms]) + joined
+    return blake2b(b"%b%d %b" % (key, len(terms), joined), digest_size=DIGEST).digest()
 
 
 Entry = tuple[int | str, bytes, tuple[int, ...], bool, Any]

@@ -110,9 +110,13 @@ def _reach(graph: Graph) -> tuple[Reach, ...]:
     if known is None:
         reached: list[Reach] = [{i: (0, 0, 1)} for i in range(len(graph.inputs))]
         for node in graph.nodes:
-            inner = _reach(node.content) if isinstance(node.content, Graph) else _step(node.content)
+            content = node.content
+            inner = _reach(content) if isinstance(content, Graph) else content.reach
+            if inner is None:
+                inner = content.reach = _step(content)  # type: ignore[union-attr,arg-type]
             sources = [reached[value] for value in node.inputs]
-            reached.extend(_joined(steps, sources) for steps in inner)
+            for steps in inner:
+                reached.append(_joined(steps, sources))
         known = graph.__dict__["_reach"] = tuple(reached[value] for value in graph.results)
     return known
 
@@ -131,11 +135,14 @@ def _joined(steps: Reach, sources: list[Reach]) -> Reach:
     joined: Reach = {}
     for i, (layers, extent, stride) in steps.items():
         for origin, (depth, seen, jump) in (sources[i] if i >= 0 else {-1: (0, 0, 1)}).items():
-            far = (depth + layers, seen + jump * extent if extent else seen, jump * stride)
+            depth += layers
+            if extent:
+                seen += jump * extent
+            jump *= stride
             old = joined.get(origin)
-            if old is not None and old != far:
-                far = (max(old[0], far[0]), max(old[1], far[1]), max(old[2], far[2]))
-            joined[origin] = far
+            if old is not None:
+                depth, seen, jump = max(old[0], depth), max(old[1], seen), max(old[2], jump)
+            joined[origin] = (depth, seen, jump)
     return joined
 
 

@@ -6,13 +6,14 @@ one value, which nobody needs afterwards, which are weights, and which results s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Set
+from typing import Any, NamedTuple
 
 from nasflow.ir.graph import Graph
 
 
 class Use(NamedTuple):
-    """One way to use a graph; equal ways are run once.
+    """One way to use a graph; equal ways are run once. Sets are bits of an integer.
 
     Attributes:
         inputs: for each input the first one that is the same value.
@@ -22,73 +23,84 @@ class Use(NamedTuple):
     """
 
     inputs: tuple[int, ...]
-    disposable: frozenset[int]
-    weights: frozenset[int]
-    needed: frozenset[int]
+    disposable: int
+    weights: int
+    needed: int
 
 
 def peak_elements(graph: Graph) -> int:
     """Return the most elements alive at once; see :class:`nasflow.ir.cost.Cost`."""
-    inputs = range(len(graph.inputs))
-    use = Use(tuple(inputs), frozenset(inputs), frozenset(), frozenset(range(len(graph.results))))
+    inputs = tuple(range(len(graph.inputs)))
+    use = Use(inputs, (1 << len(inputs)) - 1, 0, (1 << len(graph.results)) - 1)
     return sum(type_.numel for type_ in graph.inputs) + _run(graph, use)[0]
 
 
-def _run(graph: Graph, use: Use) -> tuple[int, int]:
+def _run(graph: Graph, use: tuple[tuple[int, ...], int, int, int]) -> tuple[int, int]:
     """Return by how many elements a use exceeds its start, at most and in the end."""
-    memo: dict[Use, tuple[int, int]] = graph.__dict__.setdefault("_live", {})
-    if use not in memo:
-        memo[use] = _run_anew(graph, use)
-    return memo[use]
+    memo: dict[Any, tuple[int, int]] = graph.__dict__.setdefault("_live", {})
+    found = memo.get(use)
+    if found is None:
+        found = memo[use] = _run_anew(graph, *use)
+    return found
 
 
-def _run_anew(graph: Graph, use: Use) -> tuple[int, int]:
-    same, weights = _values(graph, use.inputs, use.weights)
-    count = len(use.inputs)
+def _run_anew(
+    graph: Graph, inputs: tuple[int, ...], disposable: int, weighty: int, needed: int
+) -> tuple[int, int]:
+    same, weights = _values(graph, inputs, {i for i in inputs if weighty >> i & 1})
     last = {same[value]: step for step, node in enumerate(graph.nodes) for value in node.inputs}
     # Beyond the last step: what is needed afterwards, and inputs that are not ours to drop.
-    last.update({same[graph.results[i]]: len(graph.nodes) for i in use.needed})
-    last.update({i: len(graph.nodes) for i in range(count) if i not in use.disposable})
+    end = len(graph.nodes)
+    last.update({same[r]: end for i, r in enumerate(graph.results) if needed >> i & 1})
+    last.update({i: end for i in range(len(inputs)) if not disposable >> i & 1})
+    types = graph.types
     live = peak = 0
-    first = count
+    first = len(inputs)
     for step, node in enumerate(graph.nodes):
+        content = node.content
         taken = [same[value] for value in node.inputs]
-        made = [same[first + i] for i in range(len(node.content.outputs))]
-        first += len(made)
-        gone = {value for value in taken if last[value] == step}
-        if isinstance(node.content, Graph):
-            inner = Use(
-                tuple([taken.index(value) for value in taken]),
-                frozenset([i for i, value in enumerate(taken) if value in gone]),
-                frozenset([i for i, value in enumerate(taken) if value in weights]),
-                frozenset([i for i, value in enumerate(made) if last.get(value, -1) > step]),
+        count = len(content.outputs)
+        made = same[first : first + count]
+        first += count
+        if content.__class__ is Graph:
+            pattern = (0,) if len(taken) == 1 else tuple([taken.index(value) for value in taken])
+            use = (
+                pattern,
+                sum([1 << i for i, value in enumerate(taken) if last[value] == step]),
+                sum([1 << i for i, v in enumerate(taken) if v in weights]) if weights else 0,
+                sum([1 << i for i, value in enumerate(made) if last.get(value, -1) > step]),
             )
-            most, change = _run(node.content, inner)
-            peak = max(peak, live + most)
+            most, change = _run(content, use)
+            if live + most > peak:
+                peak = live + most
             live += change
             continue
-        sizes = {v: graph.types[v].numel for v in (*made, *gone) if v not in weights}
-        live += sum([sizes[value] for value in made if value in sizes])
-        peak = max(peak, live)
-        gone.update([value for value in made if value not in last])
-        live -= sum([sizes[value] for value in gone if value in sizes])
+        for value in made:
+            if value not in weights:
+                live += types[value].numel
+        if live > peak:
+            peak = live
+        for value in {*taken, *made}:
+            if last.get(value, -1) <= step and value not in weights:
+                live -= types[value].numel
     return peak, live
 
 
-def _values(
-    graph: Graph, inputs: tuple[int, ...], weights: frozenset[int]
-) -> tuple[list[int], set[int]]:
+def _values(graph: Graph, inputs: tuple[int, ...], weights: Set[int]) -> tuple[list[int], set[int]]:
     """Return for each id the first id that is the same value, and the ids that are weights."""
     same, found = list(inputs), set(weights)
     for node in graph.nodes:
         first = len(same)
         if not isinstance(node.content, Graph):
-            same.extend(range(first, first + len(node.content.outputs)))
+            if len(node.content.outputs) == 1:
+                same.append(first)
+            else:
+                same.extend(range(first, first + len(node.content.outputs)))
             if not node.inputs:
                 found.update(same[first:])
             continue
         taken = [same[value] for value in node.inputs]
-        pattern = tuple([taken.index(value) for value in taken])
+        pattern = (0,) if len(taken) == 1 else tuple([taken.index(value) for value in taken])
         inner, inner_weights = _results(node.content, pattern)
         for i, result in enumerate(inner):
             if result < len(taken):
@@ -104,8 +116,9 @@ def _results(graph: Graph, pattern: tuple[int, ...]) -> tuple[list[int], set[int
     """Return the values that a graph gives, and which of its results are weights made inside."""
     memo: dict[tuple[int, ...], tuple[list[int], set[int]]]
     memo = graph.__dict__.setdefault("_results", {})
-    if pattern not in memo:
-        same, weights = _values(graph, pattern, frozenset())
+    found = memo.get(pattern)
+    if found is None:
+        same, weights = _values(graph, pattern, set())
         values = [same[result] for result in graph.results]
-        memo[pattern] = values, {i for i, value in enumerate(values) if value in weights}
-    return memo[pattern]
+        found = memo[pattern] = values, {i for i, v in enumerate(values) if v in weights}
+    return found

@@ -167,7 +167,9 @@ def find(name: str) -> type[Operation]:
 class Applied:
     """An operation at given input types: checked, typed and counted once, shared by all graphs."""
 
-    __slots__ = ("idle", "inputs", "key", "macs", "op", "outputs", "params", "rule", "weights")
+    __slots__ = (
+        "idle", "inputs", "key", "macs", "op", "outputs", "params", "reach", "rule", "weights"
+    )  # fmt: skip
 
     op: Operation
     inputs: tuple[Type, ...]
@@ -178,6 +180,7 @@ class Applied:
     key: tuple[Any, ...]
     idle: bool  # gives its one input as it is: a pad by nothing, a sum of one value
     rule: Any  # see nasflow.ir.rules; made when first asked for
+    reach: Any  # see nasflow.ir.cost; likewise
 
     def __init__(self, op: Operation, inputs: tuple[Type, ...]) -> None:
         fewest, most = op.arity
@@ -194,7 +197,7 @@ class Applied:
         self.idle = (
             self.outputs == inputs and not self.weights and op.source(*inputs).forward == "{0}"
         )
-        self.rule = None
+        self.rule = self.reach = None
 
 
 _applied: Final[dict[tuple[Any, ...], Applied]] = {}

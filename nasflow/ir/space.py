@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from nasflow.errors import NasflowError, PointError, SpaceError, nearest
-from nasflow.ir.bind import Binder, Compiler
+from nasflow.ir.bind import Binder
+from nasflow.ir.compile import Compiler
 from nasflow.ir.expression import Decision, Scalar, same
 from nasflow.ir.gates import gates_of, ordered, uses_of
 from nasflow.ir.graph import Graph

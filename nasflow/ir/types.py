@@ -23,13 +23,14 @@ class Type:
     C=3 H=32 W=32
     """
 
-    __slots__ = ("axes", "batched", "dtype", "shape")
+    __slots__ = ("axes", "batched", "dtype", "numel", "shape")
     _interned: ClassVar[dict[tuple[object, ...], Type]] = {}
 
     axes: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: str
     batched: bool
+    numel: int  # elements of one sample
 
     def __new__(
         cls,
@@ -47,6 +48,7 @@ class Type:
         self = super().__new__(cls)
         for name, value in zip(("axes", "shape", "dtype", "batched"), key, strict=True):
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "numel", math.prod(shape))
         return cls._interned.setdefault(key, self)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -59,11 +61,6 @@ class Type:
         text = " ".join(f"{axis}={size}" for axis, size in zip(self.axes, self.shape, strict=True))
         text += "" if self.dtype == "float" else f" {self.dtype}"
         return (text or "scalar") + ("" if self.batched else " (no batch)")
-
-    @property
-    def numel(self) -> int:
-        """Number of elements of one sample."""
-        return math.prod(self.shape)
 
     def size(self, axis: str) -> int:
         """Return the size of ``axis``; raises TypeRuleError when the type has no such axis."""
