@@ -176,7 +176,7 @@ class CompoundScaling:
         grown = (f"{factor**phi:.2f}" for factor in self._known())
         return (
             *(name, f"{phi:.2f}", *grown, f"{macs:,}", f"{macs / self.base_macs:.2f}"),
-            *(f"{self.target**phi:.2f}", "" if reward is None else f"{reward:.4f}"),
+            *(f"{self.target**phi:.2f}", "" if reward is None else f"{reward:.4g}"),
         )
 
     def _known(self) -> Triple:
