@@ -24,8 +24,10 @@ class Place:
     `name`: ``inline`` (one after the other, in this process), ``actors`` (in batches on Ray actors, for evaluations
     of milliseconds), ``tune`` (each a Ray Tune trial, for training) or ``simulated`` (evaluated at once, taking times
     made up by `durations`, see `nasflow.search.executors.simulated`; `overhead` are its driver's seconds). `workers`
-    run at once (null: as many as fit), each with `cpus` and `gpus`, which may be fractions. Each candidate may take `time_limit` seconds and `memory`
-    bytes, and is tried again up to `retries` times when its worker dies. `batch` is for actors, `scheduler` for tune
+    run at once (null: as many as fit), each with `cpus` and `gpus`, which may be fractions, and with `resources` of the
+    cluster's own (``{"phone": 1}``: on machines that Ray was started on with ``--resources='{"phone": 1}'``). Each
+    candidate may take `time_limit` seconds and `memory` bytes, and is tried again up to `retries` times when its worker
+    dies. `batch` is for actors, `scheduler` for tune
     (``{"_target_": "ray.tune.schedulers.ASHAScheduler", "metric": ..., "mode": ...}``). `address` is a Ray
     cluster's (``auto``, ``host:port``; null: RAY_ADDRESS if set, else this machine alone).
     """
@@ -34,6 +36,7 @@ class Place:
     workers: int | None = None
     cpus: float = 1
     gpus: float = 0
+    resources: Mapping[str, float] | None = None
     time_limit: float | None = None
     memory: float | None = None
     retries: int = 2
@@ -52,6 +55,8 @@ class Place:
             _must(name, getattr(self, name), positive=True)
         for name in ("gpus", "retries", "overhead"):
             _must(name, getattr(self, name), positive=False)
+        for name, amount in (self.resources or {}).items():
+            _must(f"resources.{name}", amount, positive=True)
         if self.name == "inline" and self.workers not in (None, 1):
             raise ConfigError(
                 f"executor.workers: inline has one worker, got {self.workers}; use tune or actors"

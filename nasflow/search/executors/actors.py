@@ -59,7 +59,9 @@ class Pool:
 
     def __init__(self, place: Place, work: Work, workers: int, shared: Any = None) -> None:
         self.place, self.order, self.work, self.shared = place, work, work.to_json(), shared
-        self.actor = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus)(Evaluating)
+        self.actor = ray.remote(
+            num_cpus=place.cpus, num_gpus=place.gpus, resources=dict(place.resources or {})
+        )(Evaluating)
         # One worker takes one candidate at a time: then a run is bit-identical, whatever the timing.
         self.depth, self.size = (1, 1) if workers == 1 else (DEPTH, place.batch)
         self.queues: dict[Any, deque[Any]] = {

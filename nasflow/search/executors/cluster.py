@@ -61,15 +61,26 @@ def ahead(place: Place, workers: int) -> int:
 
 
 def workers(place: Place) -> int:
-    """Return how many workers run at once: as asked for, or as many as the cluster holds, at least one."""
+    """Return how many workers run at once: as asked for, or as many as the cluster holds, at least one.
+
+    Raises RunError where no machine of the cluster has a resource that is asked for.
+    """
     import ray
 
+    resources: dict[str, float] = ray.cluster_resources()
+    own = place.resources or {}
+    for name, amount in own.items():
+        if resources.get(name, 0) < amount:
+            raise RunError(
+                f"executor.resources: no machine of this cluster has {amount:g} {name!r}; start Ray on those that do "
+                f"with `ray start ... --resources='{{\"{name}\": 1}}'`"
+            )
     if place.workers is not None:
         return place.workers
-    resources: dict[str, float] = ray.cluster_resources()
     room = resources.get("CPU", 1) / place.cpus
     if place.gpus:
         room = min(room, resources.get("GPU", 0) / place.gpus)
+    room = min([room, *(resources[name] / amount for name, amount in own.items())])
     return max(1, math.floor(room))
 
 

@@ -157,6 +157,7 @@ class Watch(tune.Callback):
 
 def _fit(feed: Feed, place: Place, folder: str) -> None:
     resources = {"cpu": place.cpus} | ({"gpu": place.gpus} if place.gpus else {})
+    resources |= place.resources or {}
     tune.Tuner(
         tune.with_resources(_trial, resources),
         tune_config=tune.TuneConfig(
