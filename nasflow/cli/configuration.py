@@ -272,7 +272,12 @@ def _complete(config: DictConfig, group: str) -> None:
             if key not in chosen and isinstance(
                 default, (bool, int, float, str, tuple, type(None))
             ):
-                chosen[key] = list(default) if isinstance(default, tuple) else default
+                chosen[key] = _listed(default)
+
+
+def _listed(value: Any) -> Any:
+    """Return a default as configuration holds it: tuples, named ones too, as lists."""
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _explain(error: Exception, command: str, words: list[str], config_dir: str | None) -> str:

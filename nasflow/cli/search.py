@@ -24,6 +24,7 @@ from nasflow.cli.files import named, run_folder
 from nasflow.cli.outcome import conclude
 from nasflow.cli.source import space_from
 from nasflow.cli.weights import Best, kept_in
+from nasflow.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 def configure(command: str, overrides: Sequence[str], config_dir: str | None) -> DictConfig:
     """Compose the configuration; whoever sets one of the budget's limits is free of the other's default."""
+    overrides = [*at_scale(command, overrides, config_dir), *overrides]
     config = configuration.compose(command, overrides, config_dir)
     limits = ("trials", "seconds")
     named = [name for name in limits if any(f"budget.{name}=" in word for word in overrides)]
@@ -42,6 +44,38 @@ def configure(command: str, overrides: Sequence[str], config_dir: str | None) ->
         if name not in named:
             config.budget[name] = None
     return config
+
+
+def at_scale(command: str, overrides: Sequence[str], config_dir: str | None) -> list[str]:
+    """Return what ``scale=paper`` means as overrides: the published space, the paper's recipe."""
+    from omegaconf import OmegaConf
+
+    from nasflow import discovery
+
+    heads = ("scale", "space", "strategy")
+    words = [word for word in overrides if word.lstrip("+").partition("=")[0] in heads]
+    base = configuration.compose(command, words, config_dir)
+    if base.scale == "reduced":
+        return []
+    if base.scale != "paper":
+        raise ConfigError(f"scale: expected reduced or paper, got {base.scale!r}")
+    recipes = {path.stem: path for path in (configuration.CONF / "paper").glob("*.yaml")}
+    chosen = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("strategy=")]
+    name = chosen[-1] if chosen else str(base.strategy.name)
+    if name not in recipes:
+        listed = ", ".join(sorted(recipes))
+        raise ConfigError(
+            f"scale=paper: no recipe for strategy {name!r}{nearest(name, recipes)}; there are: {listed}"
+        )
+    recipe = OmegaConf.load(recipes[name])
+    found = [f"{key!s}={'null' if value is None else value}" for key, value in recipe.items()]
+    target = str(base.space.get("_target_") or base.space.name)
+    reduced = configuration.CONF / "space" / f"{target}.yaml"
+    if reduced.is_file():
+        found += [f"~space.{key!s}" for key in OmegaConf.load(reduced) if key != "name"]
+    if (discovery.parameters(discovery.find("space", target)) or {}).get("size", 0) is None:
+        found.append("space.size=null")  # resolutions of its own, not the data's
+    return found
 
 
 def run(config: DictConfig) -> int:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nasflow.ir import Point, Space
 
 FOLDER = "supernet"
+CALIBRATION_BATCH = 128  # whatever the recipe: a child is worth the same in every run
 CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
 Observe = Callable[[dict[str, float]], None]
 
@@ -161,7 +162,7 @@ class SharedWeights:
         """Return the data and the batches that norms are measured on, at a size."""
         if size not in self._prepared:
             data = self.data.limited(self.calibration, 0).prepared(size, pick_device(self.device))
-            images = torch.split(data.train.images, self.recipe.batch)
+            images = torch.split(data.train.images, CALIBRATION_BATCH)
             # The last one may be too small to have statistics.
             whole = images[:-1] if len(images) > 1 and len(images[-1]) < 2 else images
             self._prepared[size] = data, [data.normalise(part) for part in whole]
