@@ -431,4 +431,5 @@ def space(
     factors = ir.factors(scale)
     image = ir.image(channels, factors.side(size))
     x = trunk(image, recipe, skeleton, deepest, alphas, drop_path, factors=factors)
-    return ir.Space(classifier(x, classes, dropout), name="resnet")
+    start = "zeros" if norm == "group" else "torch"  # as BiT's released code
+    return ir.Space(classifier(x, classes, dropout, start), name="resnet")

@@ -23,7 +23,7 @@ from tests.conformance.reference import (
 )
 
 # pytorchcv's and timm's counts. Han et al. (2017), table 4 print 1.7, 3.8, 28.3 and 26.0 million for the
-# pyramids, rounding each width down; Dosovitskiy-style tables 388M and 204.6, 937M and 840.5 billion for BiT.
+# pyramids, rounding each width down; later tables 388M and 204.6, 937M and 840.5 billion for BiT.
 COUNTS = {
     "pyramidnet": (28_485_477, 4_717_983_724),
     "pyramidnet110_a48": (1_772_706, 403_813_504),
@@ -83,10 +83,9 @@ def test_outputs_of_bit() -> None:
         conv_layer=functools.partial(StdConv2d, eps=1e-8),
         norm_layer=functools.partial(GroupNormAct, num_groups=32),
     )
-    names = {
-        f"stage{stage}_first_bottleneck.project.weight": f"stages.{stage - 1}.blocks.0.downsample.conv.weight"
-        for stage in (1, 2, 3, 4)
-    }
+    ours = "stage{}_first_bottleneck.shortcut_projection.weight"
+    theirs = "stages.{}.blocks.0.downsample.conv.weight"
+    names = {ours.format(stage): theirs.format(stage - 1) for stage in (1, 2, 3, 4)}
     assert_equal_outputs(graph, reference, names=names)
 
 
