@@ -1,90 +1,143 @@
-"""What a supernet costs: a child inside it against the same child extracted, memory, and switching.
+"""What a supernet costs: children inside it against the same children extracted, memory, switching.
 
-    python -m benchmarks.supernet [--spaces resnet vit ...] [--repeats 9]
+    python -m benchmarks.supernet [--spaces resnet vit ...] [--pairs 15]
 
-Prints for each space the time of a child's forward and backward pass inside the supernet over that of the
-extracted module (biggest and smallest child; medians of interleaved runs), the shared weights over the
-biggest child's, and milliseconds to switch to a child and to extract one.
+Printed for each space: the time of the biggest and of the smallest child's forward and backward pass inside
+the supernet over that of the extracted module, and of a sandwich step of four (biggest, smallest, two random)
+over the four modules' sum; the shared weights over the biggest child's (over the sum of the distinct weights
+where alternatives make "biggest" undefined, marked *); milliseconds to switch to a child that was not seen
+before, and to extract one, with the millions of weights that copies.
+
+Ratios are medians of paired runs in turns with their 95 % bootstrap interval, in float32 on one thread, of the
+processor's seconds, so that other work on the machine disturbs little. Gradients are there before the first
+pass, as in all but the first of a step's children, on both sides.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import nasflow
+from benchmarks.lowering import interval, ratios, seconds
+from nasflow.errors import SpaceError
 from nasflow.lower import Supernet
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"size": 96, "classes": 100},
+    "ofa": {},
+    "bignas": {},
+    "nasvit": {},
     "resnet": {"size": 32, "classes": 10, "skeleton": "cifar", "widths": (1, 2), "groups": (1, 4)},
     "vit": {"size": 64, "classes": 10, "patches": (8,), "heads": (3, 6), "depths": (3, 6)},
     "swin": {"size": 64, "classes": 10, "widths": (32, 64), "depths": (2, 2, 4, 2)},
-    "nas_bench_201": {"size": 32},
+    "nas_bench_macro": {"size": 32},
 }
+BATCH = 4
+WARM, TIMED = 40, 20
 
 
 def step(module: nn.Module, x: Tensor) -> Callable[[], None]:
+    """Return a forward and backward pass that adds to the gradients."""
+
     def run() -> None:
-        module(x).float().square().mean().backward()
+        module(x).sum().backward()
 
     return run
 
 
-def interleaved(first: Callable[[], None], second: Callable[[], None], repeats: int) -> float:
-    """Return the median time of the first over that of the second."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats + 1):
-        for run, spent in zip((first, second), times, strict=True):
-            start = time.perf_counter()
-            run()
-            spent.append(time.perf_counter() - start)
-    return statistics.median(times[0][1:]) / statistics.median(times[1][1:])
+def together(steps: Sequence[Callable[[], None]]) -> Callable[[], None]:
+    """Return several passes as one."""
+
+    def run() -> None:
+        for one in steps:
+            one()
+
+    return run
 
 
-def milliseconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return (time.perf_counter() - start) * 1e3
+def shown(values: Sequence[float]) -> str:
+    """Return a median with its interval."""
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*interval(values))
 
 
-def measure(name: str, repeats: int, batch: int = 8) -> str:
+def known(net: Supernet, count: int, first: int) -> list[Any]:
+    """Return random points that the supernet has room for."""
+    found: list[Any] = []
+    for seed in range(first, first + 2 * count):
+        point = net.space.sample(seed)
+        try:
+            net.at(point)
+        except SpaceError:
+            continue
+        found.append(point)
+    return found[:count]
+
+
+def memory(net: Supernet) -> str:
+    """Return the shared weights over those of the biggest child, or over all distinct ones."""
+    held = sum(p.numel() for p in net.parameters())
+    child = net.at(net.space.largest())
+    biggest = sum(t.numel() for t in child.tensors().values() if t.requires_grad)
+    if held <= 1.05 * biggest:
+        return f"{held / biggest:.2f}"
+    distinct = sum(torch.Size(shared.shape).numel() for shared in net.shares.shared.values()
+                   if shared.weight.trainable)  # fmt: skip
+    return f"{held / distinct:.2f}*"
+
+
+def switching(net: Supernet) -> tuple[float, float, float]:
+    """Return milliseconds to switch to a new child, to extract one, and its millions of weights."""
+    known(net, WARM, first=0)
+    fresh = [net.space.sample(seed) for seed in range(10_000, 10_000 + TIMED)]
+    at, extract, sizes = [], [], []
+    for point in fresh:
+        try:
+            at.append(1e3 * seconds(lambda p=point: net.at(p)))  # type: ignore[misc]
+        except SpaceError:
+            continue
+        extract.append(1e3 * seconds(lambda p=point: net.extract(p)))  # type: ignore[misc]
+        sizes.append(net.at(point).graph.params / 1e6)
+    return statistics.median(at), statistics.median(extract), statistics.median(sizes)
+
+
+def measure(name: str, pairs: int) -> None:
+    """Print the figures of a space."""
     space = nasflow.space(name, **SETTINGS.get(name, {}))
-    start = time.perf_counter()
-    net = Supernet(space)
-    made = time.perf_counter() - start
-    ratios = []
-    for point in (space.largest(), space.smallest()):
+    made: list[Supernet] = []
+    spent = seconds(lambda: made.append(Supernet(space)))
+    (net,) = made
+    at, extract, size = switching(net)
+    print(f"{name}: made in {spent:.2f} s, weights {memory(net)}, switching {at:.2f} ms, extracting "
+          f"{extract:.2f} ms ({size:.1f} M)", flush=True)  # fmt: skip
+    points = [space.largest(), space.smallest(), *known(net, 2, first=500)]
+    inside, outside = [], []
+    for point in points:
         child, module = net.at(point), net.extract(point)
-        x = torch.randn(batch, *child.graph.inputs[0].shape)
-        ratios.append(interleaved(step(child, x), step(module, x), repeats))
-    shared = sum(p.numel() for p in net.parameters())
-    biggest = max(space.bind(p).params for p in (space.largest(), space.smallest()))
-    points = [space.sample(seed) for seed in range(40)]
-    for point in points[:20]:
-        net.at(point)
-    switching = [milliseconds(lambda p=p: net.at(p)) for p in points[20:]]  # type: ignore[misc]
-    extracting = [milliseconds(lambda p=p: net.extract(p)) for p in points[30:]]  # type: ignore[misc]
-    return (
-        f"{name:<16}{made:>8.2f}{ratios[0]:>9.3f}{ratios[1]:>10.3f}{shared / biggest:>9.2f}"
-        f"{statistics.median(switching):>9.1f}{statistics.median(extracting):>11.1f}{len(net.notes):>7}"
-    )
+        x = torch.randn(BATCH, *child.graph.inputs[0].shape)
+        inside.append(step(child, x))
+        outside.append(step(module, x))
+    for label, i in (("biggest", 0), ("smallest", 1)):
+        found = ratios(inside[i], outside[i], pairs if i == 0 else 4 * pairs)
+        print(f"  {label:9} inside / extracted {shown(found)}", flush=True)
+    found = ratios(together(inside), together(outside), pairs)
+    print(f"  sandwich  four inside / extracted {shown(found)}", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--spaces", nargs="*", default=list(SETTINGS))
-    parser.add_argument("--repeats", type=int, default=9)
-    arguments = parser.parse_args()
-    print("space           made, s  biggest  smallest  weights  at, ms  extract, ms  notes")
-    for name in arguments.spaces:
-        print(measure(name, arguments.repeats), flush=True)
+    parser.add_argument("--pairs", type=int, default=15, help="paired runs of each kind")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    for name in options.spaces:
+        measure(name, options.pairs)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -13,6 +15,8 @@ from nasflow.ir.flow import Spans
 from nasflow.ir.weight import Weight
 from nasflow.lower.resample import resample
 
+KEPT: Final = 1 << 14
+
 
 @dataclass(slots=True, eq=False)
 class Cut:
@@ -20,11 +24,14 @@ class Cut:
 
     Attributes:
         window: for each axis a slice.
-        gathers: (axis, its entries) for those that no slice gives.
+        blocks: (axis, stride, length) for those that are evenly spaced blocks of the window, such as
+            some of the heads of a fused projection; the last axis first.
+        gathers: (axis, its entries) for those that are neither.
         resized: (axis, size) for tables that are interpolated.
     """
 
     window: tuple[slice, ...]
+    blocks: tuple[tuple[int, int, int], ...] = ()
     gathers: tuple[tuple[int, Tensor], ...] = ()
     resized: tuple[tuple[int, int], ...] = ()
 
@@ -34,15 +41,24 @@ class Cut:
 
     def taken(self, shared: Tensor) -> Tensor:
         """Return the window and what is gathered from it."""
-        cut = shared[self.window]
+        cut = self._view(shared)
+        for axis, _, _ in reversed(self.blocks):
+            cut = cut.flatten(axis, axis + 1)
         for axis, entries in self.gathers:
             cut = cut.index_select(axis, entries)
+        return cut
+
+    def _view(self, shared: Tensor) -> Tensor:
+        """Return the window, each axis of blocks as two: which block, and where in it."""
+        cut = shared[self.window]
+        for axis, stride, length in self.blocks:
+            cut = cut.unfold(axis, length, stride).movedim(-1, axis + 1)
         return cut
 
     def copy(self, shared: Tensor) -> Tensor:
         """Return the part that the child takes, in memory of its own."""
         found = self(shared)
-        return found if self.gathers or self.resized else found.clone()
+        return found if self.gathers or self.resized or self.blocks else found.clone()
 
     def resampled(self, cut: Tensor) -> Tensor:
         """Return what was taken, its tables resampled."""
@@ -52,10 +68,11 @@ class Cut:
 
     def add(self, gradient: Tensor, total: Tensor) -> None:
         """Add the gradient of what was taken to that of the shared tensor, in place."""
-        place = total[self.window]
         if not self.gathers:
-            place.add_(gradient)
+            place = self._view(total)
+            place.add_(gradient.reshape(place.shape))
             return
+        place = total[self.window]
         (axis, entries), *others = self.gathers
         for other, inner in others:
             wide = gradient.new_zeros(
@@ -68,6 +85,7 @@ class Cut:
 def cut(weight: Weight, spans: Spans, shape: Sequence[int], device: torch.device) -> Cut | None:
     """Return how a child's tensor is cut out of the shared one; None where it is all of it."""
     window: list[slice] = []
+    blocks: list[tuple[int, int, int]] = []
     gathers: list[tuple[int, Tensor]] = []
     resized: list[tuple[int, int]] = []
     for number, (axis, span, size) in enumerate(zip(weight.axes, spans, shape, strict=True)):
@@ -76,14 +94,37 @@ def cut(weight: Weight, spans: Spans, shape: Sequence[int], device: torch.device
             if len(span) != size:
                 resized.append((number, len(span)))
         elif not isinstance(span.entries, range):
-            gathers.append((number, torch.tensor(span.entries, device=device)))
+            even = _blocks(span.entries)
+            if even is None:
+                gathers.append((number, torch.tensor(span.entries, device=device)))
+            else:
+                stride, length = even
+                window[-1] = slice(span.entries[0], span.entries[-1] + 1)
+                blocks.insert(0, (number, stride, length))
         elif len(span) != size:
             window[-1] = slice(span.entries.start, span.entries.stop)
     while window and window[-1] == slice(None):
         window.pop()
     if not (window or gathers or resized):
         return None
-    return Cut(tuple(window), tuple(gathers), tuple(resized))
+    if gathers and blocks:  # rare; one way of gathering is enough
+        for number, _, _ in blocks:
+            entries = torch.tensor(spans[number].entries, device=device)
+            gathers.append((number, entries))
+            window[number] = slice(None)
+        blocks.clear()
+    return Cut(tuple(window), tuple(blocks), tuple(gathers), tuple(resized))
+
+
+@functools.lru_cache(KEPT)
+def _blocks(entries: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return the stride and the length of evenly spaced blocks, None where entries are not such."""
+    length = next((i for i, (a, b) in enumerate(pairwise(entries), 1) if b != a + 1), len(entries))
+    stride = entries[length] - entries[0] if length < len(entries) else length
+    if len(entries) % length:
+        return None
+    even = all(e == entries[0] + i // length * stride + i % length for i, e in enumerate(entries))
+    return (stride, length) if even else None
 
 
 class Scatter(torch.autograd.Function):

@@ -47,6 +47,7 @@ class Supernet(nn.Module):
 
     Attributes:
         space: the space.
+        shares: what children take from them.
         notes: places where children are told apart by position only, and why.
     """
 
@@ -55,11 +56,11 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.space = space
-        self._shares = Shares()
-        explore(self._shares, space, [space.complete(point) for point in points])
-        self.notes: dict[str, str] = dict(self._shares.notes)
+        self.shares = Shares()
+        explore(self.shares, space, [space.complete(point) for point in points])
+        self.notes: dict[str, str] = dict(self.shares.notes)
         self._stored: dict[str, str] = {}
-        for name, shared in self._shares.shared.items():
+        for name, shared in self.shares.shared.items():
             if not shared.weight.trainable and shared.weight.name:
                 continue  # statistics: each child has its own
             stored = self._stored[name] = name.replace(".", "_")
@@ -76,11 +77,11 @@ class Supernet(nn.Module):
     def initialise(self, seed: int = 0) -> None:
         """Start every weight by the law that its operation declares, at its biggest size."""
         for name, stored in self._stored.items():
-            shared = self._shares.shared[name]
+            shared = self.shares.shared[name]
             lead = name.rpartition("/")[0]
             group = []
             for weight in shared.group:
-                of = self._shares.shared.get(f"{lead}/{weight.name or 'value'}", shared)
+                of = self.shares.shared.get(f"{lead}/{weight.name or 'value'}", shared)
                 group.append(
                     _resized(weight, of.shape) if of.weight.name == weight.name else weight
                 )
@@ -104,7 +105,7 @@ class Supernet(nn.Module):
         child = self._children.get(key)
         if child is None:
             graph = self.space.bind(full)
-            child = self._child(full, self._shares.lay(graph))
+            child = self._child(full, self.shares.lay(graph))
             self._children[key] = child
             if len(self._children) > CHILDREN:
                 self._children.popitem(last=False)
@@ -112,10 +113,10 @@ class Supernet(nn.Module):
         return child
 
     def _child(self, point: Point, segment: Segment) -> Child:
-        self._shares.grow(segment)
+        self.shares.grow(segment)
         if self._planner is None:
             stored = {name: getattr(self, own) for name, own in self._stored.items()}
-            self._planner = Planner(self._shares.shared, stored)
+            self._planner = Planner(self.shares.shared, stored)
         return Child(point, segment, self._planner).train(self.training)
 
     def extract(self, point: Mapping[str, Any]) -> nn.Module:
@@ -128,7 +129,7 @@ class Supernet(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Supernet:
         self._children.clear()  # they hold the tensors that are moved or cast
-        self._shares.forget()
+        self.shares.forget()
         self._planner = None
         return super()._apply(fn, recurse)
 
