@@ -177,6 +177,12 @@ def assert_gradients_agree(net: Supernet, point: ir.Point, x: list[Tensor]) -> N
     child, module = net.at(point), net.extract(point)
     net.zero_grad()
     run(child, *x).square().sum().backward()
+    first = {name: None if p.grad is None else p.grad.clone() for name, p in net.named_parameters()}
+    run(child, *x).square().sum().backward()  # added in place now
+    for name, parameter in net.named_parameters():
+        if parameter.grad is not None:
+            assert first[name] is not None and apart(parameter.grad, 2 * first[name]) < 1e-9, name
+            parameter.grad = first[name]
     run(module, *x).square().sum().backward()
     own = dict(module.named_parameters())
     stored = dict(net.named_parameters())
@@ -348,6 +354,49 @@ def test_statistics_never_leak_between_children() -> None:
     assert any(t.any() for key, t in small.tensors().items() if key.endswith("running_mean"))
     assert before.keys() == net.state_dict().keys()
     assert all(torch.equal(before[key], tensor) for key, tensor in net.state_dict().items())
+
+
+def test_recalibration_stays_in_the_child() -> None:
+    space = shuffling()
+    net = space.to_supernet()
+    point, x = space.smallest(), torch.randn(8, 3, 8, 8) + 3
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    child, module = net.at(point), net.extract(point)
+    for part in (child, module):
+        recalibrate(part, [x])
+    assert all(torch.equal(before[key], tensor) for key, tensor in net.state_dict().items())
+    other = net.at(space.largest()).tensors()
+    assert not any(t.any() for key, t in other.items() if key.endswith("running_mean"))
+    measured = {key: t for key, t in module.state_dict().items() if "running" in key}
+    assert measured and all(apart(child.tensors()[key], t) < 1e-5 for key, t in measured.items())
+    with torch.no_grad():
+        assert apart(child.eval()(x), module.eval()(x)) < 1e-5
+        assert apart(net.extract(point)(x), module(x)) < 1e-5  # statistics are copied
+
+
+def test_gradients_can_be_asked_for_watched_and_differentiated() -> None:
+    space = shuffling()
+    net = supernet(space)
+    point = space.smallest()
+    child, x = net.at(point), inputs(space.bind(point))
+    child(*x).square().sum().backward()
+    held = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+    own = {name: p for name, p in net.named_parameters() if name in held}
+    asked = torch.autograd.grad(child(*x).square().sum(), list(own.values()))
+    for (name, parameter), gradient in zip(own.items(), asked, strict=True):
+        assert torch.allclose(gradient, held[name], atol=1e-9)
+        assert torch.equal(parameter.grad, held[name])  # what was there is left alone
+    name, watched = next(iter(own.items()))
+    seen: list[Tensor] = []
+    handle = watched.register_hook(seen.append)
+    child(*x).square().sum().backward()
+    handle.remove()
+    assert torch.allclose(seen[0], held[name], atol=1e-9)
+    assert torch.allclose(watched.grad, 2 * held[name], atol=1e-9)
+    loss = child(*x).square().sum()
+    (gradient,) = torch.autograd.grad(loss, watched, create_graph=True)
+    gradient.square().sum().backward()
+    assert watched.grad is not None and watched.grad.isfinite().all()
 
 
 def test_float32_children_agree() -> None:
