@@ -145,17 +145,23 @@ def _folded(weights: Mapping[str, Any], name: str, eps: float) -> tuple[Any, Any
 # -- published networks -----------------------------------------------------------------------------
 
 
-def _model(width: int, size: int, form: str = "merged", source: str = "table 4") -> ir.Model:
+CUT = "the paper's 79M and 15.3G are cut off, not rounded"
+
+
+def _model(
+    width: int, size: int, form: str = "merged", source: str = "table 4", note: str = ""
+) -> ir.Model:
     point: dict[str, Any] = {"width": width, "depthwise_ratio": 1, "expand": 4}
     point |= {"small_kernel": 5} if form == "training" else {}
     for stage, (kernel, depth) in enumerate(zip((31, 29, 27, 13), (2, 2, 18, 2), strict=True), 1):
         point |= {f"stage{stage}/kernel": kernel, f"stage{stage}/depth": depth}
-    return ir.Model({**point, "form": form}, {"size": size}, f"Ding et al. (2022), {source}")
+    where = f"Ding et al. (2022), {source}"
+    return ir.Model({**point, "form": form}, {"size": size}, where, note=note)
 
 
 MODELS = {
-    "replknet_31b_224": _model(128, 224),
-    "replknet_31b_384": _model(128, 384),
+    "replknet_31b_224": _model(128, 224, note=CUT),
+    "replknet_31b_384": _model(128, 384, note=CUT),
     "replknet_31l_384": _model(192, 384),
     "replknet_31b_224_training": _model(128, 224, "training", "section 4.1"),
     "replknet_31l_384_training": _model(192, 384, "training", "section 4.1"),

@@ -23,7 +23,7 @@ from tests.conformance.reference import (
 )
 
 # pytorchcv's and timm's counts. Han et al. (2017), table 4 print 1.7, 3.8, 28.3 and 26.0 million for the
-# pyramids, rounding each width down; later tables 388M and 204.6, 937M and 840.5 billion for BiT.
+# pyramids, which no port reproduces; later tables 388M and 204.6, 937M and 840.5 billion for BiT.
 COUNTS = {
     "pyramidnet": (28_485_477, 4_717_983_724),
     "pyramidnet110_a48": (1_772_706, 403_813_504),
