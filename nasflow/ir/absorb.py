@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from nasflow.ir.graph import Graph
+from nasflow.ir.operation import Applied
 from nasflow.ir.rules import permuted, rule
 
 Free = frozenset[tuple[int, str]]
@@ -91,9 +92,13 @@ def _of_values(graph: Graph, axis: str) -> list[Condition]:
         first -= len(content.outputs)
         if sharing and node.weights in sharing:  # weights used elsewhere too absorb nothing
             moves: Sequence[Condition] = (False,) * len(node.inputs)
+        elif content.__class__ is Graph:
+            moves = (content.__dict__.get("_absorbed") or _NONE).get(axis) or _absorbed(
+                content, axis
+            )
         else:
-            moves = _moves(content, axis)
-        for value, inner in zip(node.inputs, moves, strict=True):
+            moves = (content.rule or rule(content)).moves.get(axis) or _moves(content, axis)
+        for value, inner in zip(node.inputs, moves, strict=False):  # inputs come first
             if inner is True:
                 continue
             before = found[value]
@@ -111,19 +116,13 @@ def _of_values(graph: Graph, axis: str) -> list[Condition]:
     return found
 
 
-def _moves(content: Any, axis: str) -> Sequence[Condition]:
-    """Return where a node takes a permutation of each input, as conditions on its results."""
-    if content.__class__ is Graph:
-        values = content.__dict__.get("_absorbed", _NONE).get(axis) or _absorbed(content, axis)
-        return values[: len(content.inputs)]
-    memo: dict[str, Sequence[Condition]] = (content.rule or rule(content)).moves
-    found = memo.get(axis)
-    if found is None:
-        onward = permuted(content, axis)
-        condition: Condition = False if onward is None else frozenset(onward) or True
-        if condition == of_results(0, axis):
-            condition = of_results(0, axis)  # that very object, to be told quickly
-        found = memo[axis] = (condition,) * len(content.inputs)
+def _moves(content: Applied, axis: str) -> Sequence[Condition]:
+    """Return where an operation takes a permutation of each input, as conditions on its results."""
+    onward = permuted(content, axis)
+    condition: Condition = False if onward is None else frozenset(onward) or True
+    if condition == of_results(0, axis):
+        condition = of_results(0, axis)  # that very object, to be told quickly
+    found = rule(content).moves[axis] = (condition,) * len(content.inputs)
     return found
 
 
@@ -132,10 +131,10 @@ _NONE: Final[dict[str, list[Condition]]] = {}
 
 def shared_weights(graph: Graph) -> frozenset[str]:
     """Return the names under which several nodes share weights."""
-    for node in graph.nodes:
-        if node.weights is not node.name and node.weights != node.name:
-            break
-    else:
-        return frozenset()
-    names = [node.weights for node in graph.nodes]
-    return frozenset(name for name in names if names.count(name) > 1)
+    found: frozenset[str] | None = graph.__dict__.get("_sharing")
+    if found is None:
+        names = [node.weights for node in graph.nodes]
+        few = len(set(names)) == len(names)
+        found = frozenset() if few else frozenset(n for n in names if names.count(n) > 1)
+        graph.__dict__["_sharing"] = found
+    return found
