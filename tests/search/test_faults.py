@@ -44,7 +44,7 @@ def must_be_whole(run: results.Run, trials: int) -> None:
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("name", ["actors", "tune"])
 @pytest.mark.parametrize(
-    ("trials", "every"), [(12, 1.0), pytest.param(300, 2.0, marks=pytest.mark.campaign)]
+    ("trials", "every"), [(12, 1.0), pytest.param(100, 3.0, marks=pytest.mark.campaign)]
 )
 def test_workers_killed_at_random_all_along(
     setup: dict[str, Any], tmp_path: Path, name: str, trials: int, every: float
