@@ -106,7 +106,7 @@ def load(out: Path | str) -> Run:
 
     Raises RunError for a folder that holds no run and for a damaged ledger.
     """
-    folder = store.copy_of(str(out)) if "://" in str(out) else Path(out)
+    folder = store.copy_of(str(out), again=True) if "://" in str(out) else Path(out)
     records = ledger.read(folder)
     run = Run(folder, plan=next(records).get("plan", {}))
     asked: dict[int, ledger.Record] = {}

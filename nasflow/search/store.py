@@ -33,13 +33,16 @@ _PIECE = re.compile(rf"{PIECES}/(\d+)-(\d+)\.jsonl")
 _stores: dict[str, Store] = {}
 
 
-def copy_of(uri: str) -> Path:
+def copy_of(uri: str, again: bool = False) -> Path:
     """Return this process's working copy of the run at `uri`; the first call reads it from the store.
 
-    Raises RunError (one line) for a store that is not known or does not answer.
+    With `again` it is read once more, unless this process is the run's driver. Raises RunError (one line) for a store
+    that is not known or does not answer.
     """
-    if uri not in _stores:
+    new = uri not in _stores
+    if new:
         _stores[uri] = Store(uri)
+    if new or (again and not _stores[uri].drives):
         _stores[uri].pull()
     return _stores[uri].folder
 
@@ -79,6 +82,11 @@ class Store:
         self._driver = self._generation = ""
         self._pieces: list[int] = []  # offsets of this driver's pieces that are not merged yet
         self._known: dict[str, tuple[int, int]] = {}  # files in the store: size and time here
+
+    @property
+    def drives(self) -> bool:
+        """Tell whether this process is the run's driver, or was."""
+        return bool(self._driver)
 
     def uri_of(self, name: str) -> str:
         """Return the URI of a file of the run."""

@@ -114,6 +114,21 @@ def test_the_driver_that_went_on_wins(uri: str) -> None:
     assert list(read(store.copy_of(uri)))[-2:] == [ask(3), result(3)]
 
 
+def test_a_run_that_goes_on_elsewhere_is_read_anew(uri: str) -> None:
+    ledger = filled(store.copy_of(uri))
+    ledger.flush()
+    driver = dict(store._stores)
+    elsewhere()
+    assert len(results.load(uri).entries) == 3
+    here = dict(store._stores)
+    store._stores |= driver
+    for record in (ask(3), result(3)):
+        ledger.append(record)
+    ledger.flush()
+    store._stores |= here
+    assert len(results.load(uri).entries) == 4
+
+
 def test_other_files_follow_when_they_change(uri: str) -> None:
     folder = store.copy_of(uri)
     filled(folder).close()
