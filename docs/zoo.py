@@ -1,6 +1,7 @@
-"""Write docs/zoo.md: every named model with exact counts, beside the figures that are printed of it.
+"""Write docs/zoo.md, every named model with exact counts beside the figures that are printed of it, and
+docs/blocks/, a picture of the block that each family is made of.
 
-    python docs/zoo.py > docs/zoo.md
+    python docs/zoo.py
 
 printed_figures.csv holds the figures as papers and their tables print them; several are joined by ";".
 """
@@ -13,17 +14,21 @@ from pathlib import Path
 
 from nasflow import discovery
 from nasflow.cli.zoo import shapes
+from nasflow.report.picture import main_block
 
 PRINTED = Path(__file__).with_name("printed_figures.csv")
+PAGE = Path(__file__).with_name("zoo.md")
+BLOCKS = Path(__file__).with_name("blocks")
 HEAD = """\
 # The zoo
 
 Every named model, its exact parameters and multiply-adds (MACs) as nasflow counts them from the graph, and
 beside them what papers print. 1 MAC is one multiply-add of a convolution, linear map, matrix product or
 attention; what most tables call FLOPs is MACs. A model marked *reconstructed* is a point that meets the
-printed figures where no published text or code fixes the network. Numbered notes follow each table.
+printed figures where no published text or code fixes the network. Numbered notes follow each table. Under
+each family is a picture of the block that most of its first model's parameters are in.
 
-This page is written by `python docs/zoo.py > docs/zoo.md`.
+This page and its pictures are written by `python docs/zoo.py`.
 """
 
 
@@ -37,6 +42,15 @@ def page() -> str:
         families.setdefault(family, []).append(name)
     parts = [HEAD, *(_section(family, names, printed) for family, names in families.items())]
     return "\n".join(parts)
+
+
+def pictures() -> dict[str, str]:
+    """Return for each family an SVG of the block that its first model is made of."""
+    found: dict[str, str] = {}
+    for family, entry in discovery.models().values():
+        if family not in found:
+            found[family] = main_block(discovery.bind(family, entry))
+    return found
 
 
 def _section(family: str, names: list[str], printed: dict[str, dict[str, str]]) -> str:
@@ -57,7 +71,8 @@ def _section(family: str, names: list[str], printed: dict[str, dict[str, str]]) 
             figures["params"], figures["macs"], entry.source,
         )  # fmt: skip
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([*lines, "", *_numbered(notes)])
+    block = f"![the block of {family}](blocks/{family}.svg)\n"
+    return "\n".join([*lines, "", *_numbered(notes), block])
 
 
 def _marks(note: str, reconstructed: bool, notes: list[str]) -> str:
@@ -76,4 +91,7 @@ def _numbered(notes: list[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    BLOCKS.mkdir(exist_ok=True)
+    for family, drawing in pictures().items():
+        BLOCKS.joinpath(f"{family}.svg").write_text(drawing, encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

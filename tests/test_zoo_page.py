@@ -15,7 +15,9 @@ def test_the_page_is_up_to_date() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     written = (DOCS / "zoo.md").read_text(encoding="utf-8")
-    assert module.page() == written, "stale: run `python docs/zoo.py > docs/zoo.md`"
+    assert module.page() == written, "stale: run `python docs/zoo.py`"
+    drawn = {path.stem: path.read_text(encoding="utf-8") for path in module.BLOCKS.glob("*.svg")}
+    assert module.pictures() == drawn, "stale: run `python docs/zoo.py`"
 
 
 def test_printed_figures_are_of_distinct_models() -> None:

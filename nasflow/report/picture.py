@@ -54,6 +54,32 @@ def pictures(graph: Graph) -> dict[str, str]:
     return found
 
 
+def main_block(graph: Graph) -> str:
+    """Return an SVG of the block that most of a network's parameters are in; of the network if none is apart."""
+    weight: dict[Hashable, int] = {}
+    first: dict[Hashable, tuple[str, Graph]] = {}
+    for path, block in _uses(graph, ""):
+        if block.kind != "repeat" and 3 <= len(block.nodes) <= MOST_BOXES // 3:
+            shape = _structure(block)
+            weight[shape] = weight.get(shape, 0) + block.params
+            first.setdefault(shape, (path, block))
+    if not weight:
+        return picture(graph)
+    path, block = first[max(weight, key=lambda shape: weight[shape])]
+    return picture(block, f"{graph.name}: {block.name}")
+
+
+def _uses(graph: Graph, path: str) -> Iterator[tuple[str, Graph]]:
+    """Yield (path, sub-graph) of every use of every block, outer ones first."""
+    from nasflow.ir import Graph
+
+    for node in graph.nodes:
+        if isinstance(node.content, Graph):
+            here = f"{path}/{node.name}" if path else node.name
+            yield here, node.content
+            yield from _uses(node.content, here)
+
+
 def _blocks(graph: Graph, path: str) -> Iterator[tuple[str, Graph]]:
     """Yield (path, sub-graph) of every use, outer ones first; a block inside one that was seen is not looked for."""
     from nasflow.ir import Graph
