@@ -30,6 +30,14 @@ TWINS = {
     "swin_t_224": "swin_tiny_patch4_window7_224",
     "deit_ti": "deit_tiny_patch16_224",
     "nasnet_a_6_4032": "nasnetalarge",
+    "vit_s16": "deit3_small_patch16_224",
+    "pit_s": "pit_s_224",
+    "levit_128": "levit_128",
+    "mixer_s16": "mixer_s16_224",
+    "resmlp_s12": "resmlp_12_224",
+    "gmlp_s": "gmlp_s16_224",
+    "poolformer_s12": "poolformer_s12",
+    "convnext_t_224": "convnext_tiny",
 }
 _library = torch.library.Library("torchvision", "FRAGMENT")  # lives as long as schemas must
 LARGE = 80_000_000  # parameters from which a network is run with one sample
