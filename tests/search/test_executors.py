@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nasflow.errors import RunError
+from nasflow.errors import NasflowError, RunError
 from nasflow.search import results
 from nasflow.search.executors import cluster
 from nasflow.search.run import search
@@ -182,9 +182,9 @@ def test_missing_data_stops_the_search_in_one_line(setup: dict[str, Any], name: 
 @pytest.mark.usefixtures("session")
 def test_an_evaluator_that_does_not_exist_is_one_line(setup: dict[str, Any]) -> None:
     setup["evaluator"] = {"_target_": f"{FAKES}.Tabel"}
-    with pytest.raises(RunError, match="Tabel") as caught:
+    with pytest.raises(NasflowError, match="Tabel") as caught:
         search(**setup, executor={"name": "tune", "workers": 2})
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and not setup["out"].exists()
 
 
 @pytest.mark.usefixtures("session")
