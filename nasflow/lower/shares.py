@@ -217,20 +217,21 @@ class Shares:
 
     def _hold_one(self, use: Use, weight: Weight, name: str, shape: list[int]) -> bool:
         shared = self.shared.get(name)
-        if shared is not None and all(
+        small = shared is not None and all(
             new <= old for new, old in zip(shape, shared.shape, strict=True)
-        ):
-            return False
-        if self.plot.frozen:
+        )
+        if not small and self.plot.frozen:
             raise SpaceError(
                 f"{use.path}: this network needs {name} of {shape}, which was not found "
                 "when the supernet was made; name its point in points="
             )
         if shared is None:
             self.shared[name] = Shared(weight, use.content.weights, shape)
-        else:
-            shared.shape = [max(pair) for pair in zip(shape, shared.shape, strict=True)]
-        return True
+            return True
+        shared.shape = [max(pair) for pair in zip(shape, shared.shape, strict=True)]
+        if not self.plot.frozen and list(weight.shape) == shared.shape:
+            shared.weight, shared.group = weight, use.content.weights  # its law may list entries
+        return not small
 
     def _shape(self, use: Use, weight: Weight, spans: Spans) -> list[int]:
         sizes = []
