@@ -78,6 +78,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "lenet": {"classes": 5},
     "alexnet": {"classes": 5},
     "nasnet": {"size": 16, "classes": 5, "blocks": 2, "repeats": 1, "filters": 8},
+    "nas": {"size": 16, "classes": 5, "blocks": 4, "layers": 2, "filters": (4, 6), "pools": (3,)},
     "nas_bench_201": {"size": 16, "classes": 5, "channels": 4, "cells": 1},
     "nas_bench_macro": {"size": 16, "classes": 5, "channels": 4},
     "swin": {"size": 56, "classes": 5, "widths": (32, 64), "windows": (3, 7), "depths": (2, 4)},
