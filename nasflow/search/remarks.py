@@ -43,5 +43,6 @@ def remarks(run: Run, space: Space) -> Remarks | None:
     if not hasattr(find("strategy", spec.get("_target_") or spec["name"]), "remarks"):
         return None
     strategy = create(spec, space, int(run.plan["seed"]))
-    strategy.restore(json.loads(state.read_text(encoding="utf-8"))["state"])
+    stored = json.loads(state.read_text(encoding="utf-8"))["state"]
+    strategy.restore(stored["strategy"] if "steered" in stored else stored)
     return strategy.remarks() if isinstance(strategy, Remarking) else None

@@ -120,6 +120,14 @@ def test_any_strategy_searches_trained_weights(run: Path) -> None:
     assert before.keys() == load_file(run / "supernet" / "weights.safetensors").keys()
 
 
+def test_hard_limits_bound_the_children_that_are_tried(run: Path) -> None:
+    words = [*QUICK, f"evaluator.weights={run}", "objective.limits.macs=400", "budget.trials=3"]
+    assert main(["search", *words, "out=limited"]) == 0
+    entries = results.load(Path("limited")).entries
+    assert all(e.result.measures["macs"] <= 400 for e in entries)
+    assert Path("limited/budget1/model.py").is_file()
+
+
 def test_export_and_resume_work_as_for_every_run(run: Path) -> None:
     assert main(["export", f"run={run}", "rank=1", "to=exported"]) == 0
     mine, own = (
