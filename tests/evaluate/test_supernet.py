@@ -131,6 +131,31 @@ def test_only_regularised_paths_have_dropout_and_decay() -> None:
     assert dropout.training
 
 
+def test_processes_that_train_together_halve_the_batch_and_average(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = space()
+    points = [made.largest(), made.smallest()]
+    rules = SimpleNamespace(paths=lambda step, steps: points)
+    whole = sharing(rules).data.train.take(torch.arange(32))
+
+    def gradients(rank: int, reduce: Any) -> list[torch.Tensor]:
+        monkeypatch.setattr(torch.distributed, "all_reduce", reduce)
+        training = sharing(rules)
+        training.rank, training.world = rank, 2
+        training._step(whole, torch.Generator().manual_seed(0), None)  # type: ignore[arg-type]
+        return [weight.grad for weight in training.supernet.parameters()]  # type: ignore[misc]
+
+    sent: list[torch.Tensor] = []
+    gradients(0, lambda flat: sent.append(flat.clone()))
+    other: list[torch.Tensor] = []
+    gradients(1, lambda flat: other.append(flat.clone()))
+    assert not torch.allclose(sent[0], other[0])  # each has a part of the batch
+    mean = gradients(1, lambda flat: flat.add_(sent[0]))
+    found = torch.cat([gradient.flatten() for gradient in mean])
+    assert torch.allclose(found, (sent[0] + other[0]) / 2, atol=1e-6)
+
+
 def test_residual_branches_start_as_nothing() -> None:
     net = Supernet(space(), 0)
     names = zero_residual(net)
