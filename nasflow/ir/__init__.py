@@ -34,6 +34,7 @@ from nasflow.ir.ops.neighbours import *  # noqa: F403
 from nasflow.ir.ops.norm import *  # noqa: F403
 from nasflow.ir.ops.performer import *  # noqa: F403
 from nasflow.ir.ops.pool import *  # noqa: F403
+from nasflow.ir.ops.region import *  # noqa: F403
 from nasflow.ir.ops.regularise import *  # noqa: F403
 from nasflow.ir.ops.resample import *  # noqa: F403
 from nasflow.ir.ops.shake import *  # noqa: F403
@@ -46,6 +47,7 @@ from nasflow.ir.trace import (
     Gated,
     Value,
     block,
+    boxes,
     choice,
     ids,
     image,
@@ -80,6 +82,7 @@ __all__ = [
     "Value",
     "Weight",
     "block",
+    "boxes",
     "ceil",
     "choice",
     "factors",

@@ -250,6 +250,11 @@ def ids(length: Operand, name: str = "ids") -> Value:
     return source(name, ("L",), (length,), "int")
 
 
+def boxes(count: Operand, name: str = "boxes") -> Value:
+    """Return boxes as an input, (R, D=4): corners x1, y1, x2, y2 in pixels of an image."""
+    return source(name, ("R", "D"), (count, 4), "float")
+
+
 # -- blocks -------------------------------------------------------------------------------------
 
 

@@ -98,7 +98,14 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
         (("c (h p) w -> L=(h w) D=(c p)", (("p", 3),)), (MAP,)),
         (("l (h d) -> h l d", (("h", 2),)), (TOKENS,)),
     ],
+    "RefineBoxes": [
+        (
+            ((0.1, 0.1, 0.2, 0.2), (32, 40)),
+            tuple(ir.Type(("R", "D"), (3, width)) for width in (4, 8, 3)),
+        )
+    ],
     "RelativePositions": [((3,), ())],
+    "RoIAlign": [((3, (4, 8)), (ir.Type(("R", "D"), (5, 4)), MAP, MAP.resize(H=5, W=4)))],
     "Roll": [(((-1, 2), ("H", "W")), (MAP,))],
     "Scale": [((0.5,), (MAP,))],
     "Shake": [((), (MAP, MAP))],
