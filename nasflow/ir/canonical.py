@@ -36,6 +36,7 @@ from nasflow.ir.absorb import (
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
 from nasflow.ir.rules import DIGEST, Kind, digest, label, rule
+from nasflow.ir.ties import tell_apart
 from nasflow.ir.types import Type
 
 INLINED: Final = 10
@@ -44,8 +45,6 @@ MOST: Final = 16
 """Most values of a sum (or product, or concatenation) that is taken as part of another one."""
 LONGEST: Final = 2048
 """Bytes of a term before it is replaced by its digest."""
-WORK: Final = 50_000
-"""Entries that may be visited to tell equal shared entries apart; then any order is taken."""
 
 NOTHING: Final[Free] = frozenset()
 
@@ -189,16 +188,17 @@ class Form:
         free &= self.conditions
         found = self.digests.get(free)
         if found is None:
-            results, shared = self.terms(free, {})
+            terms, shared = self.terms(free, {})
             mark = b"network"
             if len(set(shared)) < len(shared):
-                results, shared = self._tell_apart(free)
+                terms, shared = tell_apart(self, free, terms)
                 mark = b"marked " + b"".join(sorted(shared))
+            results = [terms[result] for result in self.results]
             found = self.digests[free] = _tuple(mark, self.symbols + results)
         return found
 
-    def terms(self, free: Free, marks: dict[int, bytes]) -> tuple[list[bytes], list[bytes]]:
-        """Return the terms of the results and of the shared entries, marked ones told apart."""
+    def terms(self, free: Free, marks: dict[int, bytes]) -> tuple[list[Any], list[bytes]]:
+        """Return the terms of all entries and of the shared ones, marked ones told apart."""
         terms: list[Any] = list(self.symbols)
         append = terms.append
         uses, flat = self.uses, self.flat
@@ -235,42 +235,13 @@ class Form:
             if e in shared:
                 term = shared[e] = digest(b"shared" + marks.get(e, b"") + term)
             append(term)
-        return [terms[result] for result in self.results], list(shared.values())
+        return terms, list(shared.values())
 
     def _opaque(self, more: Any, free: Free) -> bytes:
         inner, conditions = more
         holding = [pair for pair, condition in conditions.items() if holds(condition, free)]
         found: bytes = inner.digest(frozenset(holding))
         return found
-
-    def _tell_apart(self, free: Free) -> tuple[list[bytes], list[bytes]]:
-        """Mark shared entries of equal terms one by one, each time the one that gives least.
-
-        Where equal ones are alike (an automorphism maps one to the other), any choice gives the
-        same terms in the end, so that equal networks agree.
-        """
-        marks: dict[int, bytes] = {}
-        work = 0
-        while True:
-            results, shared = self.terms(free, marks)
-            classes: dict[bytes, list[int]] = {}
-            for e, term in zip(self.named, shared, strict=True):
-                classes.setdefault(term, []).append(e)
-            tied = min(
-                ((len(c), term, c) for term, c in classes.items() if len(c) > 1), default=None
-            )
-            if tied is None:
-                return results, shared
-            mark = b"%16d" % len(marks)
-            work += len(tied[2]) * len(self.entries)
-            chosen = tied[2][0]
-            if work <= WORK:
-                chosen = min(tied[2], key=lambda e: self._outcome(free, {**marks, e: mark}))
-            marks[chosen] = mark
-
-    def _outcome(self, free: Free, marks: dict[int, bytes]) -> tuple[list[bytes], list[bytes]]:
-        results, shared = self.terms(free, marks)
-        return results, sorted(shared)
 
 
 # -- from a graph to its form ---------------------------------------------------------------------

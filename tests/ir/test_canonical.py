@@ -236,6 +236,30 @@ def test_who_shares_with_whom_matters() -> None:
     assert not agree(net(((0, 0), (1, 1))), net(((0, 1), (0, 1))))
 
 
+def test_tied_convolutions_agree_however_their_uses_are_written() -> None:
+    """Three equal convolutions, each taken twice: two by the same sum, the third by another."""
+
+    def grouped(x: ir.Value) -> ir.Value:
+        a, b, c = conv(x), conv(x), conv(x)
+        part = ir.Add()(a, b)
+        left = conv(relu(part), kernel=3)
+        return ir.Add()(left, conv(relu(ir.Add()(c, x)), kernel=3), ir.Add()(c, part), part)
+
+    def spelled(x: ir.Value) -> ir.Value:
+        a, b, c = conv(x), conv(x), conv(x)
+        right = conv(relu(ir.Add()(x, b)), kernel=3)
+        left = conv(relu(ir.Add()(c, a)), kernel=3)
+        return ir.Add()(a, c, b, right, left, a, c)
+
+    def other(x: ir.Value) -> ir.Value:
+        a, b, c = conv(x), conv(x), conv(x)
+        left = conv(relu(ir.Add()(a, b)), kernel=3)
+        return ir.Add()(left, conv(relu(ir.Add()(c, x)), kernel=3), a, a, b, c, c)
+
+    assert agree(grouped, spelled)
+    assert not agree(grouped, other)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -1,0 +1,105 @@
+"""Tell apart shared entries of a network's form that have equal terms, so that equal networks agree.
+
+First come marks that follow from how each entry is used. They settle nearly all: what is taken by
+others differs by that, and what is taken by the same in the same way (both are added to one sum) are
+*twins*, which may be exchanged, so that any numbers will do. What is still tied is tried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from nasflow.ir.absorb import Free, holds
+from nasflow.ir.rules import digest
+
+if TYPE_CHECKING:
+    from nasflow.ir.canonical import Form
+
+WORK: Final = 50_000
+"""Entries that may be visited to tell equal shared entries apart; then any order is taken."""
+
+Takers = frozenset[tuple[bytes, int]]
+
+
+def tell_apart(form: Form, free: Free, terms: list[Any]) -> tuple[list[Any], list[bytes]]:
+    """Return terms of a form's entries and of its shared ones, all of which differ.
+
+    One tied entry after another is marked, each time the one whose mark gives the least. Where tied
+    ones are alike (an automorphism maps one to the other), any choice gives the same in the end.
+    """
+    marks = _first_marks(form, free, terms)
+    work = 0
+    while True:
+        terms, shared = form.terms(free, marks)
+        tied = min(((len(c), term, c) for term, c in _tied(form, shared).items()), default=None)
+        if tied is None:
+            return terms, shared
+        mark = b"%16d" % work
+        work += len(tied[2]) * len(form.entries)
+        tries = {e: {**marks, e: marks[e] + mark} for e in tied[2]}
+        chosen = tied[2][0]
+        if work <= WORK:
+            chosen = min(tries, key=lambda e: _outcome(form, free, tries[e]))
+        marks = tries[chosen]
+
+
+def _outcome(form: Form, free: Free, marks: dict[int, bytes]) -> tuple[list[bytes], list[bytes]]:
+    terms, shared = form.terms(free, marks)
+    return [terms[result] for result in form.results], sorted(shared)
+
+
+def _tied(form: Form, shared: Sequence[bytes]) -> dict[bytes, list[int]]:
+    """Return the shared entries of each term that several have."""
+    classes: dict[bytes, list[int]] = {}
+    for e, term in zip(form.named, shared, strict=True):
+        classes.setdefault(term, []).append(e)
+    return {term: found for term, found in classes.items() if len(found) > 1}
+
+
+def _first_marks(form: Form, free: Free, terms: list[Any]) -> dict[int, bytes]:
+    """Return a mark for each tied entry: a digest of what takes it, and its number among twins."""
+    shared = [terms[e] for e in form.named]
+    # Terms in which no two shared entries are alike tell what is the same thing.
+    things, _ = form.terms(free, {e: b"%16d" % e for e in form.named})
+    takers, exactly = _takers(form, free, terms), _takers(form, free, things)
+    twins: dict[Any, int] = {}
+    marks = {}
+    for term, found in _tied(form, shared).items():
+        for e in found:
+            kind, _, args, _, _ = form.entries[e]
+            given = [things[a] for a in args]
+            key = term, tuple(sorted(given) if kind else given), exactly[e]
+            number = twins[key] = twins.get(key, -1) + 1
+            marks[e] = digest(repr((sorted(takers[e]), number)).encode())
+    return marks
+
+
+def _takers(form: Form, free: Free, terms: list[Any]) -> dict[int, Takers]:
+    """Return the terms of what takes each shared entry, and at which place.
+
+    Where order is of no consequence the place is how often it is taken. A sum that is part of
+    another one only is none of its own.
+    """
+    found: dict[int, set[tuple[bytes, int]]] = {e: set() for e in form.named}
+    parts: dict[int, list[int]] = {}
+    whole = set(form.results)
+    for e, (_, _, args, _, _) in enumerate(form.entries):
+        if form.uses[e]:
+            parts[e] = []
+            for a in args:
+                if (e, a) in form.flat:
+                    parts[e] += parts[a]
+                else:
+                    parts[e].append(a)
+                    whole.add(a)
+    for e in whole:
+        kind, _, _, _, more = form.entries[e]
+        ordered = kind == 0 or (isinstance(kind, str) and not holds(more, free))
+        for place, a in enumerate(parts[e]):
+            if a in found:
+                found[a].add((terms[e], place if ordered else parts[e].count(a)))
+    for place, result in enumerate(form.results):
+        if result in found:
+            found[result].add((b"", place))
+    return {e: frozenset(pairs) for e, pairs in found.items()}
