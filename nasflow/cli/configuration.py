@@ -134,10 +134,15 @@ def plain(config: Any) -> Any:
 
 
 def require(config: DictConfig) -> None:
-    """Raise ConfigError where a field that must be given is not."""
+    """Raise ConfigError where a field that must be given is not, or refers to one that is not there."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationResolutionError
 
-    missing = sorted(OmegaConf.missing_keys(config), key=lambda key: (len(key), key))
+    try:
+        missing = sorted(OmegaConf.missing_keys(config), key=lambda key: (len(key), key))
+    except InterpolationResolutionError as error:
+        reason = _first_line(error).removeprefix("Interpolation key ")
+        raise ConfigError(f"{error.full_key} follows another field: {reason}") from error
     if missing:
         raise ConfigError(f"{missing[0]} must be given: {missing[0]}=...")
 

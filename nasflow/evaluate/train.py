@@ -47,7 +47,7 @@ class Train:
 
         accuracy and loss (of the best or the last epoch, as ``select`` says), best_accuracy,
         best_epoch, last_accuracy, epochs, train_seconds, and what `cost` counts. ``report`` is
-        called after each epoch with epoch (from 1), accuracy, loss, train_loss and seconds; what it
+        called after each epoch with epoch (from 1), epochs (of all), accuracy, loss, train_loss and seconds; what it
         raises passes through. Raises `CandidateError`; `ConfigError` if data and graph disagree.
         """
         if not len(self.data.validation):
@@ -78,6 +78,7 @@ class Train:
                     report(
                         {
                             "epoch": training.epoch,
+                            "epochs": self.recipe.epochs,
                             "accuracy": accuracy,
                             "loss": loss,
                             "train_loss": train_loss,

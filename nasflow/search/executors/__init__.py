@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nasflow.search.loop import Loop
 
 NAMES = ("inline", "actors", "tune", "simulated")
+PAUSING = ("HyperBandScheduler", "HyperBandForBOHB", "PopulationBasedTraining", "PB2")
 Run = Callable[["Loop"], None]
 
 
@@ -61,6 +62,7 @@ class Place:
             raise ConfigError(
                 f"executor.workers: inline has one worker, got {self.workers}; use tune or actors"
             )
+        _check_scheduler(self.name, self.scheduler)
 
 
 def create(spec: Mapping[str, Any]) -> Place:
@@ -107,6 +109,21 @@ def bring_up(place: Place, work: Work | None, evaluate: Evaluate | None) -> Run:
     from nasflow.search.executors import tune
 
     return tune.bring_up(place, work)
+
+
+def _check_scheduler(executor: str, scheduler: Mapping[str, Any] | None) -> None:
+    if scheduler is None:
+        return
+    if executor != "tune":
+        raise ConfigError(
+            f"scheduler: candidates are stopped early on executor=tune only, got executor={executor}"
+        )
+    kind = str(scheduler.get("_target_", "")).rpartition(".")[2]
+    if kind in PAUSING:
+        raise ConfigError(
+            f"scheduler: {kind} pauses trainings or copies them, which candidates here cannot; use scheduler=asha or "
+            "scheduler=hyperband, its asynchronous form"
+        )
 
 
 def _must(name: str, value: Any, positive: bool) -> None:

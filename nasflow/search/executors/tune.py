@@ -21,6 +21,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from nasflow.errors import RunError
+from nasflow.evaluate import cost
 from nasflow.search.executors.cluster import ahead, connected, death, environment, last_line
 from nasflow.search.job import Job, Outcome, Work, construct, finite, run_remote
 
@@ -107,7 +108,7 @@ class Feed(Searcher):
         """Pass a trial's end on to the loop; a candidate whose worker died is tried again."""
         job, trial = self.jobs.pop(trial_id), self.trials.pop(trial_id, None)
         if not error:
-            self._guarded(lambda: self.loop.done(job, _outcome(result or {})))
+            self._guarded(lambda: self.loop.done(job, _outcome(result or {}, job)))
             return
         self.deaths[job.n] += 1
         if self.deaths[job.n] <= self.place.retries:
@@ -177,20 +178,31 @@ def _fit(feed: Feed, place: Place, folder: str) -> None:
 
 
 def _trial(config: dict[str, Any]) -> None:
-    """Evaluate one candidate in a worker; its reports are what schedulers judge by."""
+    """Evaluate one candidate in a worker; its reports are what schedulers judge by.
+
+    The last epoch's goes with the outcome: a scheduler that ends a trial there must not keep it from us.
+    """
+    last: dict[str, float] = {}
 
     def report(measures: dict[str, float]) -> None:
-        tune.report({"measures": finite(measures), **finite(measures)})
+        if measures.get("epoch", 0) >= measures.get("epochs", math.inf):
+            last.update(finite(measures))
+        else:
+            tune.report({"measures": finite(measures), **finite(measures)})
 
     outcome = run_remote(config["work"].text, config["job"].text, report)
     missing = (
         {config["metric"]: math.nan} if config["metric"] else {}
     )  # schedulers look for it where a candidate fails
-    tune.report({**missing, **finite(json.loads(outcome)["measures"]), "outcome": outcome})
+    tune.report({**missing, **last, **finite(json.loads(outcome)["measures"]), "outcome": outcome})
 
 
-def _outcome(result: dict[str, Any]) -> Outcome:
-    """Read a trial's last report; a trial that a scheduler stopped early has the measures it reported last."""
+def _outcome(result: dict[str, Any], job: Job) -> Outcome:
+    """Read a trial's last report.
+
+    A trial that a scheduler stopped early has the measures it reported last, the epochs it was trained for, and the
+    costs of its network.
+    """
     if "outcome" in result:
         return Outcome(**json.loads(result["outcome"]))
     seconds = float(result.get("time_total_s", 0.0))
@@ -202,7 +214,9 @@ def _outcome(result: dict[str, Any]) -> Outcome:
     }
     if not measures:
         return Outcome(error="stopped by the scheduler before its first report", seconds=seconds)
-    return Outcome(measures | {"stopped_early": 1.0}, seconds=seconds)
+    if "epoch" in measures:
+        measures["epochs"] = measures["epoch"]
+    return Outcome(cost(job.graph) | measures | {"stopped_early": 1.0}, seconds=seconds)
 
 
 def _reason(trial: Any, attempts: int, place: Place) -> Outcome:
