@@ -110,6 +110,14 @@ def test_relative_positions_number_differences() -> None:
     assert torch.equal(table + table.T, torch.full((4, 4), 8.0))
 
 
+def test_relative_scores_read_steps_to_each_pixel() -> None:
+    steps = torch.arange(5.0).expand(1, 4, 5)  # four queries, windows of three pixels a side
+    x = source(4, 5, axes="LR")
+    found = run(ir.RelativeScores()(ir.Scale(10.0)(x), x), steps)[0]
+    assert found[0].tolist() == [22, 23, 24, 32, 33, 34, 42, 43, 44]  # step 2 is to its own place
+    assert torch.equal(found[1], found[0] - 1) and torch.equal(found[2], found[0] - 10)
+
+
 def test_pair_distances_number_absolute_differences() -> None:
     given = source(4, 9, axes="LS")
     numbers = ir.Parameter(("P", "H"), (9, 1), ("values", *range(9)))(name="numbers")

@@ -81,6 +81,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "nas": {"size": 16, "classes": 5, "blocks": 4, "layers": 2, "filters": (4, 6), "pools": (3,)},
     "nas_bench_201": {"size": 16, "classes": 5, "channels": 4, "cells": 1},
     "nas_bench_macro": {"size": 16, "classes": 5, "channels": 4},
+    "halonet": {"size": 64, "classes": 5, "widths": (16, 32), "deepest": (1, 1, 2, 1), "heads": (2, 2, 4, 4),
+                "blocks": (2,), "halos": (1, 2), "value_ratios": (1, 2), "ratios": (0.5, 1), "features": (0, 32)},
     "swin": {"size": 56, "classes": 5, "widths": (32, 64), "windows": (3, 7), "depths": (2, 4)},
     "vit": {"size": 64, "classes": 5, "heads": (2, 3), "depths": (1, 3)},
     "vig": {"size": 64, "classes": 5, "widths": (32, 64), "depths": (1, 3), "neighbours": (2, 3)},
@@ -211,17 +213,23 @@ def assert_gradients_agree(net: Supernet, point: ir.Point, x: list[Tensor]) -> N
             full = torch.zeros_like(stored[name.replace(".", "_")])
             resized = [
                 i for i, axis in enumerate(weight.axes)
-                if axis[0].shrink == "interpolate" and full.shape[i] != len(spans[i])
+                if axis[0].shrink in ("interpolate", "transform") and full.shape[i] != len(spans[i])
             ]  # fmt: skip
             if resized:
-                table = torch.zeros_like(full, requires_grad=True)
+                table = stored[name.replace(".", "_")].detach().clone().requires_grad_()
                 cut = table
                 for i, span in enumerate(spans):
                     if i not in resized:
                         cut = cut.index_select(i, torch.tensor(list(span.entries)))
-                for i in resized:
+                maps = {k: m for k, m in stored.items() if k.startswith(f"{name}@")}
+                for i in resized if not maps else ():
                     cut = resample(cut, i, len(spans[i]))
-                (full,) = torch.autograd.grad(cut, table, own[key].grad)
+                cut = stepped(cut, maps, len(spans[-1]))
+                full, *others = torch.autograd.grad(
+                    cut, [table, *maps.values()], own[key].grad, allow_unused=True
+                )
+                found = zip(maps, others, strict=True)
+                wanted.update({k: gradient for k, gradient in found if gradient is not None})
             else:
                 full[
                     torch.meshgrid(*[torch.tensor(list(s.entries)) for s in spans], indexing="ij")
@@ -233,6 +241,19 @@ def assert_gradients_agree(net: Supernet, point: ir.Point, x: list[Tensor]) -> N
             assert (parameter.grad - wanted[name]).abs().max() < 1e-9 * scale, name
         elif parameter.grad is not None:
             assert not parameter.grad.any(), name
+
+
+def stepped(weight: Tensor, maps: dict[str, Tensor], size: int) -> Tensor:
+    """Return the kernel of that size, entry by entry: the map of the centre of the next bigger one."""
+    for name in sorted(maps, reverse=True):
+        to = int(name.rpartition("x")[2])
+        if to >= size:
+            edge = (weight.shape[-1] - to) // 2
+            taps = [(y, x) for y in range(edge, edge + to) for x in range(edge, edge + to)]
+            seen = torch.stack([weight[..., y, x] for y, x in taps], -1)
+            columns = [(seen * row).sum(-1) for row in maps[name]]
+            weight = torch.stack(columns, -1).reshape(*weight.shape[:-2], to, to)
+    return weight
 
 
 # -- the biggest network, masked ------------------------------------------------------------------
@@ -291,6 +312,17 @@ def shuffling(size: int = 8) -> ir.Space:
     return ir.Space(ir.Linear(5)(x, name="classifier"), name="shuffling")
 
 
+def gated() -> ir.Space:
+    """A concatenation of which one value may be left, at its own place."""
+    width = ir.choice("width", 2, 4, ordered=True)
+    x = ir.image(3, 4)
+    parts = [ir.Conv2d(width)(x, name=f"part{i}") for i in range(3)]
+    first, second = (ir.choice(name, 0, 1, ordered=True) for name in ("first", "second"))
+    joined = ir.Concat()(parts[0].when(first), parts[1].when(second), parts[2])
+    return ir.Space(ir.Conv2d(4, 3)(joined, name="reads"), name="gated")
+
+
+MADE = {"shuffling": shuffling, "gated": gated}
 NARROW: dict[str, tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = {
     "shuffling": (
         ({"width": 8, "kernel": 3, "ratio": 1}, {"width": 24, "kernel": 5, "ratio": 2}),
@@ -301,13 +333,18 @@ NARROW: dict[str, tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = {
     "vig": (({"mlp_ratio": 2}, {"mlp_ratio": 4}),),
     "vit": (({"mlp_ratio": 2}, {"mlp_ratio": 4}),),
     "swin": (({"mlp_ratio": 2}, {"mlp_ratio": 4}),),
+    "gated": (
+        ({"first": 0, "second": 0}, {"first": 1, "second": 1}),
+        ({"width": 2, "first": 0, "second": 0}, {"width": 4, "first": 1, "second": 1}),
+        ({"width": 2, "first": 0, "second": 1}, {"width": 4, "first": 1, "second": 1}),
+    ),
 }
 """Decisions of a narrow network and a wide one that differ in axes nothing normalises over."""
 
 
 @pytest.mark.parametrize("name", NARROW)
 def test_child_is_the_biggest_network_masked(name: str) -> None:
-    space = shuffling() if name == "shuffling" else small(name)
+    space = MADE[name]() if name in MADE else small(name)
     base = space.sample(3)
     net = supernet(space, points=[{**base, **part} for pair in NARROW[name] for part in pair])
     for few, many in NARROW[name]:
@@ -315,7 +352,7 @@ def test_child_is_the_biggest_network_masked(name: str) -> None:
         x = inputs(space.bind(narrow))
         expected = run(masked(net, narrow, wide), *x)
         assert apart(run(net.at(narrow), *x), expected) < 1e-9
-    assert net.notes == {} or name != "shuffling"
+    assert net.notes == {} or name not in MADE
 
 
 def test_masking_sees_wrong_entries(monkeypatch: pytest.MonkeyPatch) -> None:

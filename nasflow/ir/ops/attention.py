@@ -17,6 +17,7 @@ __all__ = [
     "ClippedOffsets",
     "PairDistances",
     "RelativePositions",
+    "RelativeScores",
     "ShiftedWindowMask",
     "SinusoidalPositions",
 ]
@@ -142,6 +143,58 @@ class RelativePositions(nn.Module):
 
     def source(self, *types: Type) -> Source:
         return module("RelativePositions", ("window", self.side))  # type: ignore[arg-type]
+
+
+@operation
+class RelativeScores(Operation):
+    """Score pairs of a query and a pixel by how far apart they are: two (..., L, R) -> (..., L, S).
+
+    L are the queries of a square block and S the pixels of a window of ``side`` = (R + 1) / 2, rows
+    first. The inputs are each query's scores of R vertical and R horizontal steps: query (y, x) and
+    pixel (v, u) get the first at v - y + side - 1 plus the second at u - x + side - 1.
+    Vaswani et al. (2021), section 2; the count of steps is that of timm's code.
+    """
+
+    arity: ClassVar[tuple[int, int]] = (2, 2)
+    support: ClassVar[str] = '''
+class RelativeScores(nn.Module):
+    """Add up the scores of vertical and horizontal steps from each query to each pixel of a window."""
+
+    def __init__(self, block: int, window: int) -> None:
+        super().__init__()
+        steps = torch.arange(window) - torch.arange(block)[:, None] + window - 1
+        self.register_buffer("down", steps.repeat_interleave(block, 0), persistent=False)
+        self.register_buffer("across", steps.repeat(block, 1), persistent=False)
+
+    def forward(self, vertical: Tensor, horizontal: Tensor) -> Tensor:
+        down = vertical.gather(-1, self.down.expand(*vertical.shape[:-1], -1))
+        across = horizontal.gather(-1, self.across.expand(*horizontal.shape[:-1], -1))
+        return (down.unsqueeze(-1) + across.unsqueeze(-2)).flatten(-2)
+'''
+
+    def infer(self, *types: Type) -> Type:
+        vertical, horizontal = types
+        if vertical != horizontal or len(vertical.shape) < 2:
+            raise TypeRuleError(f"RelativeScores: expected equal types, got {types!r}")
+        queries, steps = vertical.shape[-2:]
+        block, window = math.isqrt(queries), (steps + 1) // 2
+        if block**2 != queries or steps % 2 == 0 or block > window:
+            raise TypeRuleError(
+                f"RelativeScores: expected a square of queries and an odd count of steps to a window "
+                f"no smaller, got {vertical!r}"
+            )
+        return Type((*vertical.axes[:-1], "S"), (*vertical.shape[:-1], window**2))
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return ((*place.inputs[0][:-1], places(place.outputs[0].size("S"))),)
+
+    def source(self, *types: Type) -> Source:
+        queries, steps = types[0].shape[-2:]
+        sides = ("block", math.isqrt(queries)), ("window", (steps + 1) // 2)
+        return module("RelativeScores", *sides)
+
+    def window(self, *types: Type) -> None:
+        return None
 
 
 @operation
