@@ -99,7 +99,7 @@ def re_attention(
 
 def _model(head_width: int, depth: int, plain: int, **settings: Any) -> ir.Model:
     point: ir.Point = {"heads": 12, "head_width": head_width, "mlp_ratio": 3, "depth": depth}
-    point |= {"plain_depth": plain, "stem": "convolutions"} | settings
+    point.update({"plain_depth": plain, "stem": "convolutions", **settings})
     return ir.Model(point, {}, "Zhou et al. (2021), table 6 and the released code")
 
 
