@@ -41,10 +41,24 @@ def space(
         deepest: most blocks of each stage.
         drop_path: rate of stochastic depth in the last stage; it grows from 0 over the stages.
     """
+    maps = stages(ir.image(channels, size), patch, widths, deepest, drop_path)
+    x = ir.LayerNorm(EPS)(ir.Mean()(maps[-1], name="pool"), name="norm")
+    return ir.Space(dense(x, classes, "classifier"), name="convnext")
+
+
+def stages(
+    image: ir.Value,
+    patch: int,
+    widths: tuple[int, ...],
+    deepest: tuple[int, ...],
+    drop_path: float,
+) -> list[ir.Value]:
+    """Return the map of each stage, (C, H, W), finest first; the settings are those of :func:`space`."""
     width = ir.choice("width", *widths, ordered=True)
     kernel = ir.choice("kernel", 3, 5, 7, ordered=True)
     expand = ir.choice("expand", 2, 3, 4, ordered=True)
-    x = norm(patches(ir.image(channels, size), width, patch, "stem"), "stem_norm")
+    x = norm(patches(image, width, patch, "stem"), "stem_norm")
+    maps = []
     for stage, most in enumerate(deepest):
         with ir.scope(f"stage{stage + 1}"):
             depth = ir.integer("depth", 1, most)
@@ -55,8 +69,8 @@ def space(
                 lambda x, rate=rate: convnext_block(x, kernel, expand, rate), depth, name="blocks"
             )
             x = block(x)
-    x = ir.LayerNorm(EPS)(ir.Mean()(x, name="pool"), name="norm")
-    return ir.Space(dense(x, classes, "classifier"), name="convnext")
+            maps.append(x)
+    return maps
 
 
 def _model(width: int, depths: Sequence[int], size: int = 224) -> ir.Model:

@@ -87,12 +87,25 @@ def space(
         deepest: most pairs of a RepLK block and a ConvFFN in each stage.
         drop_path: rate of stochastic depth in the last stage; it grows from 0 over the stages.
     """
+    x = stages(ir.image(channels, size), widths, kernels, deepest, drop_path)[-1]
+    return ir.Space(classifier(ir.BatchNorm()(x, name="norm"), classes), name="replknet")
+
+
+def stages(
+    image: ir.Value,
+    widths: tuple[int, ...],
+    kernels: tuple[int, ...],
+    deepest: tuple[int, ...],
+    drop_path: float,
+) -> list[ir.Value]:
+    """Return the map of each stage, (C, H, W), finest first; the settings are those of :func:`space`."""
     width = ir.choice("width", *widths, ordered=True)
     small = ir.choice("small_kernel", 0, 3, 5, ordered=True)  # 0: none
     ratio = ir.choice("depthwise_ratio", 1, 1.5, ordered=True)
     expand = ir.choice("expand", 2, 4, ordered=True)
     form = ir.choice("form", "training", "merged", searched=False)
-    x = stem(ir.image(channels, size), width)
+    x = stem(image, width)
+    maps = []
     for stage, most in enumerate(deepest):
         with ir.scope(f"stage{stage + 1}"):
             if stage:
@@ -107,7 +120,8 @@ def space(
                 return conv_ffn(replk_block(x, kernel, small, ratio, form, rate), expand, rate)
 
             x = ir.repeat(pair, depth)(x)
-    return ir.Space(classifier(ir.BatchNorm()(x, name="norm"), classes), name="replknet")
+            maps.append(x)
+    return maps
 
 
 # -- re-parameterisation ----------------------------------------------------------------------------

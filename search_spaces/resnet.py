@@ -352,9 +352,25 @@ def trunk(
     dilated: int = 0,
     factors: ir.Factors | None = None,
 ) -> ir.Value:
-    """All but the classifier: (channels, size, size) -> the last stage's map.
+    """All but the classifier: (channels, size, size) -> the last stage's map; as :func:`stages`."""
+    x = stages(image, recipe, skeleton, deepest, alphas, drop_path, dilated, factors)[-1]
+    return recipe.norm_where(*((recipe.order != "post"),) * 2, x, "norm")
 
-    The ``dilated`` last stages trade their stride for dilated convolutions.
+
+def stages(
+    image: ir.Value,
+    recipe: Recipe,
+    skeleton: str = "imagenet",
+    deepest: tuple[int, ...] | None = None,
+    alphas: tuple[int, ...] = (),
+    drop_path: float = 0.0,
+    dilated: int = 0,
+    factors: ir.Factors | None = None,
+) -> list[ir.Value]:
+    """Return the map of each stage, (C, H, W), finest first.
+
+    The ``dilated`` last stages trade their stride for dilated convolutions; the other settings are those
+    of :func:`space`.
     """
     stem, base, most = SKELETONS[skeleton]
     factors = factors or ir.factors()
@@ -371,7 +387,7 @@ def trunk(
         return drop_path / total * (place + 1) if drop_path else 0.0
 
     done: ir.Operand = 0
-    dilation = 1
+    dilation, maps = 1, []
     for stage, depth in enumerate(depths, 1):
         width = ir.nearest_integer(base * 2 ** (stage - 1) * recipe.width * factors.width)
 
@@ -385,8 +401,9 @@ def trunk(
         before = dilation
         dilation *= 2 if stage > len(depths) - dilated else 1
         x = residual_stage(x, recipe, plan, stage, depth, done, (before, dilation))
+        maps.append(x)
         done = depth + done
-    return recipe.norm_where(*((recipe.order != "post"),) * 2, x, "norm")
+    return maps
 
 
 def space(

@@ -132,15 +132,28 @@ def space(
         columns: most columns.
         drop_path: rate of stochastic depth at the last block of each column.
     """
-    recipe = Recipe(deepest, widths, drop_path)
-    count = ir.integer("columns", 1, columns)
-    stem = downsample(ir.image(channels, size), recipe.widths[0], patch, "stem")
-    levels = first_column(stem, recipe)
-    levels = ir.repeat(
-        lambda *before: column(stem, *before, recipe=recipe), count - 1, name="columns"
-    )(*levels)
+    levels = stages(ir.image(channels, size), patch, widths, deepest, columns, drop_path)
     x = ir.LayerNorm(EPS)(ir.Mean()(levels[-1], name="pool"), name="norm")
     return ir.Space(dense(x, classes, "classifier"), name="revcol")
+
+
+def stages(
+    image: ir.Value,
+    patch: int,
+    widths: tuple[int, ...],
+    deepest: tuple[int, ...],
+    columns: int,
+    drop_path: float,
+) -> list[ir.Value]:
+    """Return the last column's levels, (C, H, W), finest first; the settings are those of :func:`space`."""
+    recipe = Recipe(deepest, widths, drop_path)
+    count = ir.integer("columns", 1, columns)
+    stem = downsample(image, recipe.widths[0], patch, "stem")
+    levels = first_column(stem, recipe)
+    further = ir.repeat(
+        lambda *before: column(stem, *before, recipe=recipe), count - 1, name="columns"
+    )
+    return list(further(*levels))
 
 
 def _model(

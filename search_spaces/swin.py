@@ -14,7 +14,7 @@ HEAD_WIDTH = 32
 
 def space(
     classes: int = 1000,
-    size: int = 224,
+    size: int | tuple[int, int] = 224,
     channels: int = 3,
     patch: int = 4,
     widths: tuple[int, ...] = (96, 128, 192),
@@ -22,20 +22,36 @@ def space(
     depths: tuple[int, ...] = (2, 2, 18, 2),
     drop_rate: float = 0.0,
 ) -> ir.Space:
-    """Return the space of Swin transformers for square images of ``size`` pixels.
+    """Return the space of Swin transformers for images of ``size`` pixels, a side or (height, width).
 
     An image is cut into patches of ``patch`` x ``patch`` pixels. ``depths`` are the most blocks of
     each stage, in pairs: one with plain windows, one shifted. ``drop_rate`` is the last block's
     rate; the first block's is 0.
     """
+    maps = stages(ir.image(channels, size), patch, widths, windows, depths, drop_rate)
+    x = ir.Mean(("H", "W"))(ir.LayerNorm()(maps[-1], name="norm"))
+    return ir.Space(dense(x, classes, "head"), name="swin")
+
+
+def stages(
+    image: ir.Value,
+    patch: int,
+    widths: tuple[int, ...],
+    windows: tuple[int, ...],
+    depths: tuple[int, ...],
+    drop_rate: float,
+) -> list[ir.Value]:
+    """Return the map of each stage: (channels, height, width) -> (H, W, D), at every resolution.
+
+    The settings are those of :func:`space`.
+    """
     width = ir.choice("width", *widths, ordered=True)
     window = ir.choice("window", *windows, ordered=True)
     ratio = ir.choice("mlp_ratio", 2, 3, 4, ordered=True)
 
-    x = ir.image(channels, size)
-    x = ir.Conv2d(width, patch, patch, padding=0, init="torch")(x, name="patch_embed")
+    x = ir.Conv2d(width, patch, patch, padding=0, init="torch")(image, name="patch_embed")
     x = ir.LayerNorm()(ir.Rearrange("c h w -> h w D=c")(x), name="patch_norm")
-    counts = []
+    counts, maps = [], []
     for stage, most in enumerate(depths, start=1):
         with ir.scope(f"stage{stage}"):
             counts.append(ir.integer("depth", 2, most, step=2))
@@ -52,8 +68,8 @@ def space(
                 return swin_block(x, heads, window, ratio, rate, shifted=i % 2 == 1)
 
             x = ir.repeat(block, count)(x)
-    x = ir.Mean(("H", "W"))(ir.LayerNorm()(x, name="norm"))
-    return ir.Space(dense(x, classes, "head"), name="swin")
+            maps.append(x)
+    return maps
 
 
 @ir.block
@@ -82,29 +98,30 @@ def swin_block(
 
 @ir.block
 def window_attention(x: ir.Value, heads: ir.Operand, window: ir.Operand, shifted: bool) -> ir.Value:
-    """Attend within windows; a map no larger than the window is one window and is never shifted."""
-    size = x.dim("H")
-    side = ir.minimum(window, size)
-    shift = ir.where(size > window, side // 2, 0) if shifted else 0
-    padding = (side - size % side) % side
-    count = (size + padding) // side
+    """Attend within windows; a map no higher or wider than the window is never shifted."""
+    height, width = x.dim("H"), x.dim("W")
+    shorter = ir.minimum(height, width)
+    side = ir.minimum(window, shorter)
+    shift = ir.where(shorter > window, side // 2, 0) if shifted else 0
+    below, beside = (side - height % side) % side, (side - width % side) % side
+    rows, columns = (height + below) // side, (width + beside) // side
 
     y = ir.Roll((0 - shift, 0 - shift), ("H", "W"))(x, name="shift") if shifted else x
-    y = ir.Pad((0, 0, 0, padding, 0, padding))(y)
+    y = ir.Pad((0, 0, 0, beside, 0, below))(y)
     sides = (("p", side), ("q", side))
     y = ir.Rearrange("(rows p) (columns q) d -> W=(rows columns) L=(p q) d", sizes=sides)(
         y, name="windows"
     )
     bias = position_bias(heads, side)
     if shifted:
-        mask = ir.ShiftedWindowMask(size + padding, size + padding, side, shift)()
+        mask = ir.ShiftedWindowMask(rows * side, columns * side, side, shift)()
         bias = ir.Add()(bias, ir.Gated(mask, shift > 0), name="masked_bias")
     y = attention(y, heads, HEAD_WIDTH, bias, axes="w")
-    sides = (("rows", count), ("p", side))
+    sides = (("rows", rows), ("p", side))
     y = ir.Rearrange("(rows columns) (p q) d -> H=(rows p) W=(columns q) d", sizes=sides)(
         y, name="map"
     )
-    y = ir.Slice("W", 0, size)(ir.Slice("H", 0, size)(y, name="crop"), name="crop")
+    y = ir.Slice("W", 0, width)(ir.Slice("H", 0, height)(y, name="crop"), name="crop")
     return ir.Roll((shift, shift), ("H", "W"))(y, name="unshift") if shifted else y
 
 

@@ -38,17 +38,17 @@ def test_outputs() -> None:
     assert_equal_outputs(nasflow.model("swin_t_224"), reference)
 
 
-@pytest.mark.parametrize("size", [72, 96])
-def test_maps_that_windows_do_not_fill_are_padded(size: int) -> None:
+@pytest.mark.parametrize(("size", "window"), [(72, 7), (96, 7), ((112, 144), 3)])
+def test_maps_that_windows_do_not_fill_are_padded(size: int | tuple[int, int], window: int) -> None:
     """A 72 pixel image gives maps of 18, 9, 5 (padded from 9) and 3: padding, odd merges, no shift."""
     space = nasflow.space(
-        "swin", size=size, classes=10, widths=(32,), windows=(7,), depths=(2,) * 4
+        "swin", size=size, classes=10, widths=(32,), windows=(window,), depths=(2,) * 4
     )
-    point = {"width": 32, "window": 7, "mlp_ratio": 4}
+    point = {"width": 32, "window": window, "mlp_ratio": 4}
     graph = space.bind(point | {f"stage{i}/depth": 2 for i in range(1, 5)})
     reference = timm.models.SwinTransformer(
         img_size=size, num_classes=10, embed_dim=32, depths=(2,) * 4, num_heads=(1, 2, 4, 8),
-        window_size=7, drop_path_rate=0.0,
+        window_size=window, drop_path_rate=0.0,
     )  # fmt: skip
     assert_equal_outputs(graph, reference)
 
