@@ -31,6 +31,7 @@ def space(
     depths: tuple[int, ...] = (2, 3, 4),
     kernels: tuple[int, ...] = (3, 5, 7),
     expands: tuple[int, ...] = (3, 4, 6),
+    transform: bool = True,
 ) -> ir.Space:
     """Return the space: resolution and width of all, depth of a stage, kernel and expansion of a layer.
 
@@ -40,6 +41,8 @@ def space(
         sizes, widths: sides of the images; multipliers of all filters. The paper trains one
             supernet for each width.
         depths, kernels, expands: of every stage, and of every layer.
+        transform: whether a supernet maps the centre of a kernel by a learned matrix to a smaller
+            one, as the paper's does; else the centre is the smaller one.
     """
     side = ir.choice("resolution", *((size,) if size else sizes), ordered=True)
     width = ir.choice("width", *widths, ordered=True)
@@ -67,9 +70,8 @@ def space(
                 hidden = x.dim("C") * chosen("expand", expands)
                 squeeze = ir.round_to_8(hidden // 4) if se else 0
                 step = stride if i == 0 else 1
-                return mbconv(
-                    x, out, hidden, kernel, step, squeeze, form, "relu", gate="hard_sigmoid"
-                )
+                more = {"gate": "hard_sigmoid", "shrink": "transform" if transform else "centre"}
+                return mbconv(x, out, hidden, kernel, step, squeeze, form, "relu", **more)
 
             x = ir.repeat(layer, chosen("depth", depths), name="layers")(x)
     x = efficient_head(x, scaled(LAST), scaled(FEATURES), "hard_swish", dropout)

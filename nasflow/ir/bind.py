@@ -217,9 +217,9 @@ class _Run:
                 raise SpaceError(f"cannot compute its attributes: {error}") from None
         types, ids = self.types, self.ids
         content = applied(step.operation, attributes, tuple([types[i] for i in inputs]))  # type: ignore[misc]
-        if content.idle:
+        if content.idle and (not any(taken[:1]) or content.op.commutative):
             self._alias(step, 0, inputs[0])
-            return
+            return  # one that is left of a concatenation stays, as where it stood is known there
         values = tuple([ids[i] for i in inputs])
         self._add(step, Node(step.name, content, values, step.weights, "", taken))
 

@@ -172,13 +172,14 @@ def mbconv(
     norm: ir.BatchNorm | None = None,
     padding: Operand = "half",
     always: bool = False,
+    shrink: str = "centre",
 ) -> Value:
     """Expand to ``hidden`` channels, convolve each, squeeze and excite, project, add ``x`` if it fits.
 
     Sandler et al. (2018), figure 4; Howard et al. (2019), figure 4. ``squeeze`` is the hidden width of
     squeeze-and-excitation, 0 for none; no expansion where ``x`` has ``hidden`` channels already.
     ``always`` adds a shortcut that is fitted where ``x`` does not fit, and starts the block as that
-    shortcut alone (Yu et al. 2020, section 3.1).
+    shortcut alone (Yu et al. 2020, section 3.1). ``shrink`` is of the kernel, see :class:`ir.Conv2d`.
     """
     settings: dict[str, Any] = {"norm": norm, "activation": activation}
 
@@ -189,7 +190,7 @@ def mbconv(
         return squeeze_excite(y, squeeze, squeeze_activation, gate)
 
     y = ir.when(x.dim("C") != hidden, expand, lambda x: x)(x, name="widen")
-    y = depthwise_bn_act(y, kernel, stride, padding=padding, **settings)
+    y = depthwise_bn_act(y, kernel, stride, padding=padding, shrink=shrink, **settings)
     y = ir.when(squeeze != 0, weigh, lambda y: y)(y, name="squeeze")
     if always:
         last = replace(norm or ir.BatchNorm(), init="zeros")

@@ -213,7 +213,7 @@ class Place:
     def _factor(self, name: str, factor: Factor) -> Span:
         if factor.shrink == "prefix":
             return self.own(name, factor.size)
-        if factor.shrink == "centre":
+        if factor.shrink in ("centre", "transform"):
             universe = self.room(name, factor.size)
             start = (universe - factor.size) // 2
             return Span(range(start, start + factor.size), universe)

@@ -75,7 +75,7 @@ def _run_anew(
                 peak = live + most
             live += change
             continue
-        for value in made:
+        for value in () if content.idle else made:
             if value not in weights:
                 live += types[value].numel
         if live > peak:
@@ -92,7 +92,9 @@ def _values(graph: Graph, inputs: tuple[int, ...], weights: Set[int]) -> tuple[l
     for node in graph.nodes:
         first = len(same)
         if not isinstance(node.content, Graph):
-            if len(node.content.outputs) == 1:
+            if node.content.idle:
+                same.append(same[node.inputs[0]])
+            elif len(node.content.outputs) == 1:
                 same.append(first)
             else:
                 same.extend(range(first, first + len(node.content.outputs)))

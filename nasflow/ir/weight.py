@@ -9,8 +9,9 @@ from typing import Final
 from nasflow.errors import TypeRuleError
 from nasflow.ir.expression import Scalar
 
-SHRINK_RULES: Final = ("prefix", "centre", "interpolate", "copy")
-"""How a child takes its part of an axis: the first entries; the middle; resampled; its own copy."""
+SHRINK_RULES: Final = ("prefix", "centre", "transform", "interpolate", "copy")
+"""How a child takes its part of an axis: the first entries; the middle; the middle, mapped by a learned
+matrix at each size on the way (all axes so declared at once); resampled; its own copy."""
 
 LAWS: Final = (
     "zeros",

@@ -13,14 +13,17 @@ from torch import Tensor
 
 from nasflow.ir.flow import Spans
 from nasflow.ir.weight import Weight
-from nasflow.lower.resample import resample
+from nasflow.lower.resample import mapped, resample
 
 KEPT: Final = 1 << 14
+
+Steps = tuple[tuple[tuple[int, ...], Tensor], ...]
+"""(size, matrix) for each size on the way from a shared kernel to a child's."""
 
 
 @dataclass(slots=True, eq=False)
 class Cut:
-    """How a child's tensor is cut out of a shared one: a window, then gathered, then resampled.
+    """How a child's tensor is cut out of a shared one: a window, gathered, then resampled or mapped.
 
     Attributes:
         window: for each axis a slice.
@@ -28,16 +31,23 @@ class Cut:
             some of the heads of a fused projection; the last axis first.
         gathers: (axis, its entries) for those that are neither.
         resized: (axis, size) for tables that are interpolated.
+        steps: (size, matrix) for kernels whose centre is mapped, one after the other.
     """
 
     window: tuple[slice, ...]
     blocks: tuple[tuple[int, int, int], ...] = ()
     gathers: tuple[tuple[int, Tensor], ...] = ()
     resized: tuple[tuple[int, int], ...] = ()
+    steps: Steps = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether what is taken is the result: nothing is resampled or mapped."""
+        return not (self.resized or self.steps)
 
     def __call__(self, shared: Tensor) -> Tensor:
         """Return the part that the child takes; autograd follows."""
-        return self.resampled(self.taken(shared))
+        return self.adapted(self.taken(shared))
 
     def taken(self, shared: Tensor) -> Tensor:
         """Return the window and what is gathered from it."""
@@ -58,12 +68,14 @@ class Cut:
     def copy(self, shared: Tensor) -> Tensor:
         """Return the part that the child takes, in memory of its own."""
         found = self(shared)
-        return found if self.gathers or self.resized or self.blocks else found.clone()
+        return found.clone() if self.whole and not (self.gathers or self.blocks) else found
 
-    def resampled(self, cut: Tensor) -> Tensor:
-        """Return what was taken, its tables resampled."""
+    def adapted(self, cut: Tensor) -> Tensor:
+        """Return what was taken, its tables resampled and its kernel mapped."""
         for axis, size in self.resized:
             cut = resample(cut, axis, size)
+        for kernel, matrix in self.steps:
+            cut = mapped(cut, kernel, matrix)
         return cut
 
     def add(self, gradient: Tensor, total: Tensor) -> None:
@@ -82,7 +94,9 @@ class Cut:
         place.index_add_(axis, entries, gradient)
 
 
-def cut(weight: Weight, spans: Spans, shape: Sequence[int], device: torch.device) -> Cut | None:
+def cut(
+    weight: Weight, spans: Spans, shape: Sequence[int], device: torch.device, steps: Steps = ()
+) -> Cut | None:
     """Return how a child's tensor is cut out of the shared one; None where it is all of it."""
     window: list[slice] = []
     blocks: list[tuple[int, int, int]] = []
@@ -93,6 +107,8 @@ def cut(weight: Weight, spans: Spans, shape: Sequence[int], device: torch.device
         if axis[0].shrink == "interpolate":
             if len(span) != size:
                 resized.append((number, len(span)))
+        elif axis[0].shrink == "transform":
+            continue  # its centre is taken in steps
         elif not isinstance(span.entries, range):
             even = _blocks(span.entries)
             if even is None:
@@ -105,7 +121,7 @@ def cut(weight: Weight, spans: Spans, shape: Sequence[int], device: torch.device
             window[-1] = slice(span.entries.start, span.entries.stop)
     while window and window[-1] == slice(None):
         window.pop()
-    if not (window or gathers or resized):
+    if not (window or gathers or resized or steps):
         return None
     if gathers and blocks:  # rare; one way of gathering is enough
         for number, _, _ in blocks:
@@ -113,7 +129,7 @@ def cut(weight: Weight, spans: Spans, shape: Sequence[int], device: torch.device
             gathers.append((number, entries))
             window[number] = slice(None)
         blocks.clear()
-    return Cut(tuple(window), tuple(blocks), tuple(gathers), tuple(resized))
+    return Cut(tuple(window), tuple(blocks), tuple(gathers), tuple(resized), steps)
 
 
 @functools.lru_cache(KEPT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -60,6 +61,7 @@ class Supernet(nn.Module):
         explore(self.shares, space, [space.complete(point) for point in points])
         self.notes: dict[str, str] = dict(self.shares.notes)
         self._stored: dict[str, str] = {}
+        self._maps: dict[str, dict[tuple[int, ...], str]] = {}
         for name, shared in self.shares.shared.items():
             if not shared.weight.trainable and shared.weight.name:
                 continue  # statistics: each child has its own
@@ -69,13 +71,21 @@ class Supernet(nn.Module):
                 self.register_parameter(stored, nn.Parameter(tensor))
             else:
                 self.register_buffer(stored, tensor)
+            for kernel in sorted(shared.kernels, reverse=True)[1:]:
+                matrix = nn.Parameter(torch.empty([math.prod(kernel)] * 2))
+                matrix_name = f"{stored}@{'x'.join(map(str, kernel))}"
+                self._maps.setdefault(name, {})[kernel] = matrix_name
+                self.register_parameter(matrix_name, matrix)
         self.initialise(seed)
         self._children: OrderedDict[tuple[Any, ...], Child] = OrderedDict()
         self._planner: Planner | None = None
 
     @torch.no_grad()
     def initialise(self, seed: int = 0) -> None:
-        """Start every weight by the law that its operation declares, at its biggest size."""
+        """Start every weight by the law that its operation declares, at its biggest size.
+
+        Maps of kernels start as the identity.
+        """
         for name, stored in self._stored.items():
             shared = self.shares.shared[name]
             lead = name.rpartition("/")[0]
@@ -89,6 +99,9 @@ class Supernet(nn.Module):
             generator = torch.Generator().manual_seed(int.from_bytes(digest))
             weight = _resized(shared.weight, shared.shape)
             fill(getattr(self, stored), weight, fans(group), generator)
+        for matrices in self._maps.values():
+            for matrix in matrices.values():
+                nn.init.eye_(getattr(self, matrix))
 
     def at(self, point: Mapping[str, Any]) -> Child:
         """Return a child, ready to run on its part of the weights.
@@ -116,7 +129,11 @@ class Supernet(nn.Module):
         self.shares.grow(segment)
         if self._planner is None:
             stored = {name: getattr(self, own) for name, own in self._stored.items()}
-            self._planner = Planner(self.shares.shared, stored)
+            maps = {
+                name: {kernel: getattr(self, own) for kernel, own in matrices.items()}
+                for name, matrices in self._maps.items()
+            }
+            self._planner = Planner(self.shares.shared, stored, maps)
         return Child(point, segment, self._planner).train(self.training)
 
     def extract(self, point: Mapping[str, Any]) -> nn.Module:

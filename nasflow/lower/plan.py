@@ -9,9 +9,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from nasflow.lower.cut import Cut, Scatter, cut
+from nasflow.ir.weight import Weight
+from nasflow.lower.cut import Cut, Scatter, Steps, cut
 from nasflow.lower.ready import KEPT, OPEN, PLAIN, VALUE, WEIGHTED, Mould, ready
-from nasflow.lower.shares import Segment, Shared, Use
+from nasflow.lower.shares import Segment, Shared, Use, transformed
 
 INNER: Final = 5
 """The kind of step that is an inner segment, beside the kinds of nasflow.lower.ready."""
@@ -45,7 +46,7 @@ class Plan:
         whole: the segment's own weights, those that are cut left as they are.
         at, cuts, shared: positions of weights that are cut, how, and from what.
         kept: for each slot of the state, (attribute, mould of a module, or inner plan).
-        resized: positions of those that are resampled as well.
+        adapted: positions of those that are resampled or mapped as well.
         entries, mould: see nasflow.lower.assemble; made when first asked for.
     """
 
@@ -58,7 +59,7 @@ class Plan:
     at: list[int] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
     shared: list[Tensor] = field(default_factory=list)
-    resized: list[int] = field(default_factory=list)
+    adapted: list[int] = field(default_factory=list)
     kept: list[tuple[str, Mould | Plan]] = field(default_factory=list)
     entries: Any = None
     mould: Any = None
@@ -71,8 +72,8 @@ class Plan:
             self.at.append(position)
             self.cuts.append(part)
             self.shared.append(shared)
-            if part.resized:
-                self.resized.append(position)
+            if not part.whole:
+                self.adapted.append(position)
         return position
 
     def weights(self) -> list[Tensor]:
@@ -86,8 +87,8 @@ class Plan:
             taken = [cut.taken(x) for cut, x in zip(self.cuts, self.shared, strict=True)]
         for i, tensor in zip(self.at, taken, strict=True):
             found[i] = tensor
-        for i in self.resized:
-            found[i] = self.cuts[self.at.index(i)].resampled(found[i])
+        for i in self.adapted:
+            found[i] = self.cuts[self.at.index(i)].adapted(found[i])
         return found
 
     def run(self, child: nn.Module, state: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
@@ -135,11 +136,18 @@ class Planner:
     Args:
         shared: how the shared weights are declared.
         stored: the shared weights.
+        maps: for kernels that are mapped, the matrix of each smaller size, biggest first.
     """
 
-    def __init__(self, shared: Mapping[str, Shared], stored: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        shared: Mapping[str, Shared],
+        stored: Mapping[str, Tensor],
+        maps: Mapping[str, Mapping[tuple[int, ...], Tensor]],
+    ) -> None:
         self.shared = shared
         self.stored = stored
+        self.maps = maps
         self.like = next(iter(stored.values()), torch.empty(0))
 
     def plan(self, segment: Segment) -> Plan:
@@ -195,9 +203,18 @@ class Planner:
             if weight.trainable or not weight.name:  # others are statistics: a child's own
                 name, spans = use.takes[weight.name]
                 tensor = self.stored[name]
-                part = cut(weight, spans, self.shared[name].shape, tensor.device)
+                steps = self._steps(name, weight)
+                part = cut(weight, spans, self.shared[name].shape, tensor.device, steps)
                 pulled.append((weight.name, tensor, part))
         return made.kind, run, made.around, pulled
+
+    def _steps(self, name: str, weight: Weight) -> Steps:
+        """Return the maps on the way from a shared kernel to a child's."""
+        maps = self.maps.get(name)
+        if not maps:
+            return ()
+        least = transformed(weight)
+        return tuple([(kernel, matrix) for kernel, matrix in maps.items() if kernel >= least])
 
 
 def fresh(plan: Plan, modules: dict[str, Any], key: str = "") -> State:

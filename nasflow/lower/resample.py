@@ -1,9 +1,10 @@
-"""Interpolate tables of positions to another number of positions."""
+"""Shrink tables of positions by interpolation, and kernels by learned maps."""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -22,6 +23,16 @@ def resample(table: Tensor, axis: int, size: int) -> Tensor:
     """
     matrix = _resampling(table.shape[axis], size, table.dtype, table.device)
     return torch.tensordot(matrix, table, dims=([1], [axis])).movedim(0, axis)
+
+
+def mapped(weight: Tensor, kernel: Sequence[int], matrix: Tensor) -> Tensor:
+    """Return a convolution's weight with the centre of its kernel, of that size, mapped linearly.
+
+    The matrix, (taps, taps), serves all channels. Cai et al. (2020), section 3.2.
+    """
+    for axis, size in enumerate(kernel, -len(kernel)):
+        weight = weight.narrow(axis, (weight.shape[axis] - size) // 2, size)
+    return F.linear(weight.flatten(-len(kernel)), matrix).unflatten(-1, tuple(kernel))
 
 
 @functools.lru_cache(KEPT)

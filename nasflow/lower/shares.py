@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from nasflow.errors import SpaceError
@@ -135,11 +135,15 @@ class Placed(NamedTuple):
 
 @dataclass(slots=True)
 class Shared:
-    """One shared tensor: how children declare it, and the biggest size of each axis."""
+    """One shared tensor: how children declare it, and the biggest size of each axis.
+
+    ``kernels`` are the sizes of the axes that are mapped as they shrink, see :func:`transformed`.
+    """
 
     weight: Weight
     group: tuple[Weight, ...]
     shape: list[int]
+    kernels: set[tuple[int, ...]] = field(default_factory=set)
 
 
 class Shares:
@@ -220,14 +224,18 @@ class Shares:
         small = shared is not None and all(
             new <= old for new, old in zip(shape, shared.shape, strict=True)
         )
+        kernel = transformed(weight)
+        small = small and shared is not None and (not kernel or kernel in shared.kernels)
         if not small and self.plot.frozen:
+            mapped = f" for a {'x'.join(map(str, kernel))} kernel" if kernel else ""
             raise SpaceError(
-                f"{use.path}: this network needs {name} of {shape}, which was not found "
+                f"{use.path}: this network needs {name} of {shape}{mapped}, which was not found "
                 "when the supernet was made; name its point in points="
             )
         if shared is None:
-            self.shared[name] = Shared(weight, use.content.weights, shape)
+            self.shared[name] = Shared(weight, use.content.weights, shape, {kernel} - {()})
             return True
+        shared.kernels |= {kernel} - {()}
         shared.shape = [max(pair) for pair in zip(shape, shared.shape, strict=True)]
         if not self.plot.frozen and list(weight.shape) == shared.shape:
             shared.weight, shared.group = weight, use.content.weights  # its law may list entries
@@ -392,6 +400,11 @@ def _siblings(name: str, weight: Weight) -> list[str]:
     if weight.copy is None:
         return [name]
     return [f"{name.rpartition('#')[0]}#{i}" for i in range(weight.copy[1])]
+
+
+def transformed(weight: Weight) -> tuple[int, ...]:
+    """Return the sizes of the axes of a weight that are mapped together as they shrink."""
+    return tuple([axis[0].size for axis in weight.axes if axis[0].shrink == "transform"])
 
 
 def _input(type_: Type) -> Spans:

@@ -40,3 +40,15 @@ def test_dropping_nothing_leaves_no_node() -> None:
     space = ir.Space(y, name="net")
     assert len(space.bind({"rate": 0.0}).nodes) == 1
     assert len(space.bind({"rate": 0.5}).nodes) == 3
+
+
+def test_what_is_left_of_a_concatenation_stays_where_it_stood() -> None:
+    first = ir.choice("first", 0, 1)
+    x = ir.image(3, 8)
+    parts = [ir.Activation(form)(x, name=form) for form in ("relu", "tanh")]
+    y = ir.Concat()(ir.Gated(parts[0], first), parts[1])
+    graph = ir.Space(ir.Mean()(y), name="net").bind({"first": 0})
+    assert [(node.name, node.taken) for node in graph.nodes][1] == ("concat", (1,))
+    same = ir.Space(ir.Mean()(parts[1]), name="net").bind({})
+    assert graph.fingerprint == same.fingerprint
+    assert graph.cost().peak_memory == same.cost().peak_memory

@@ -85,6 +85,8 @@ SMALL: dict[str, dict[str, Any]] = {
                 "blocks": (2,), "halos": (1, 2), "value_ratios": (1, 2), "ratios": (0.5, 1), "features": (0, 32)},
     "swin": {"size": 56, "classes": 5, "widths": (32, 64), "windows": (3, 7), "depths": (2, 4)},
     "vit": {"size": 64, "classes": 5, "heads": (2, 3), "depths": (1, 3)},
+    "vitas": {"size": 32, "classes": 5, "heads": (2, 4), "depth": 2, "width": 40, "attention_width": 80,
+              "mlp_width": 80},
     "vig": {"size": 64, "classes": 5, "widths": (32, 64), "depths": (1, 3), "neighbours": (2, 3)},
     "timesformer": {"frames": 2, "size": 64, "classes": 5, "heads": (1, 2), "depths": (1, 2)},
     "context_cluster": {
@@ -100,12 +102,12 @@ UNSUPPORTED: dict[str, str] = {}
 """Spaces without a supernet so far, and why."""
 
 
-def small(name: str) -> ir.Space:
+def small(name: str, **more: Any) -> ir.Space:
     wanted = SMALL.get(name)
     if wanted is None:
         known = inspect.signature(find("space", name)).parameters
         wanted = {key: value for key, value in {"size": 64, "classes": 5}.items() if key in known}
-    return nasflow.space(name, **wanted)
+    return nasflow.space(name, **wanted, **more)
 
 
 @pytest.fixture(autouse=True)
@@ -318,7 +320,7 @@ def gated() -> ir.Space:
     x = ir.image(3, 4)
     parts = [ir.Conv2d(width)(x, name=f"part{i}") for i in range(3)]
     first, second = (ir.choice(name, 0, 1, ordered=True) for name in ("first", "second"))
-    joined = ir.Concat()(parts[0].when(first), parts[1].when(second), parts[2])
+    joined = ir.Concat()(ir.Gated(parts[0], first), ir.Gated(parts[1], second), parts[2])
     return ir.Space(ir.Conv2d(4, 3)(joined, name="reads"), name="gated")
 
 
@@ -514,6 +516,41 @@ def test_a_parameter_may_be_kept_several_times() -> None:
     net.at({"width": 2, "which": 1})(torch.randn(1, 3, 4, 4)).sum().backward()
     moved = [net.get_parameter(name).grad is not None for name in sorted(names)]
     assert moved == [False, True, False]
+
+
+def kernels(shrink: str) -> ir.Space:
+    kernel, width = (ir.choice(n, *o, ordered=True) for n, o in (("k", (3, 5, 7)), ("w", (2, 4))))
+    x = ir.Conv2d(width, kernel, shrink=shrink)(ir.image(3, 8), name="conv")
+    return ir.Space(ir.Mean()(x), name="kernels")
+
+
+def test_kernels_are_their_centre_mapped_by_learned_matrices() -> None:
+    net = kernels("transform").to_supernet().double()
+    shapes = {name: tuple(p.shape) for name, p in net.named_parameters() if "@" in name}
+    assert shapes == {"conv/weight@5x5": (25, 25), "conv/weight@3x3": (9, 9)}
+    plain = kernels("centre").to_supernet().double()
+    plain.load_state_dict({k: t for k, t in net.state_dict().items() if "@" not in k})
+    for k in (3, 5, 7):  # at the start each is the centre
+        x = inputs(net.at({"k": k, "w": 2}).graph)
+        assert apart(net({"k": k, "w": 2}, *x), plain({"k": k, "w": 2}, *x)) < 1e-12
+    perturb(net)
+    point: ir.Point = {"k": 3, "w": 2}
+    found = net.extract(point).state_dict()["conv.weight"]
+    whole = dict(net.named_parameters())
+    maps = {name: p for name, p in whole.items() if "@" in name}
+    assert apart(found, stepped(whole["conv/weight"][:2], maps, 3)) < 1e-12
+    assert apart(found, whole["conv/weight"][:2, :, 2:5, 2:5]) > 1e-3
+    assert_gradients_agree(net, point, inputs(net.at(point).graph))
+    assert all(matrix.grad is not None and matrix.grad.any() for matrix in maps.values())
+
+
+def test_a_size_of_a_mapped_kernel_must_be_known() -> None:
+    net = kernels("transform").to_supernet()
+    net.space = ir.Space(
+        ir.Mean()(ir.Conv2d(4, 1, shrink="transform")(ir.image(3, 8), name="conv")), name="other"
+    )
+    with pytest.raises(SpaceError, match=r"conv: this network needs conv/weight of .* 1x1 kernel"):
+        net.at({})
 
 
 def test_position_tables_are_interpolated() -> None:

@@ -99,6 +99,10 @@ class _Convolution(Operation):
         """Return the named parts of the filters, outermost first, if they have any."""
         return ()
 
+    def _shrink(self, kernel: tuple[int, ...]) -> str:
+        """Return how a child takes its part of a bigger kernel."""
+        return "centre"
+
     def _channels(self, x: Type) -> tuple[int, int, int]:
         if x.axes != self.axes or x.dtype != "float":
             raise TypeRuleError(
@@ -135,7 +139,7 @@ class _Convolution(Operation):
             Factor(out // groups),
         )
         columns = axis(channels // groups, source="0:C" if groups == 1 else "")
-        spatial = tuple(axis(size, shrink="centre") for size in kernel)
+        spatial = tuple(axis(size, shrink=self._shrink(kernel)) for size in kernel)
         law = init(self.init)  # type: ignore[arg-type]
         weight = Weight("weight", (rows, columns, *spatial), law)
         if not self.bias:
@@ -224,7 +228,9 @@ class Conv2d(_Convolution):
     or TensorFlow's ``"same"``: see :func:`borders`.
     ``init`` is a law of :data:`nasflow.ir.weight.LAWS` for the weight; the bias starts at zero
     (with ``"torch"``, as PyTorch starts it). Without groups, ``factors`` splits the filters into named
-    parts for weight sharing, as Linear's does: ``(heads, width)``.
+    parts for weight sharing, as Linear's does: ``(heads, width)``. ``shrink`` is how a child of a supernet
+    takes its kernel from a bigger one: its ``"centre"``, or that mapped by a learned matrix (``"transform"``,
+    square kernels; Cai et al., 2020, section 3.2). It changes no network, only what children share.
     """
 
     out: Operand
@@ -236,8 +242,18 @@ class Conv2d(_Convolution):
     bias: Operand = True
     init: Operand = "kaiming_normal_fan_out"
     factors: Operand = ()
+    shrink: Operand = "centre"
     rank: ClassVar[int] = 2
     axes: ClassVar[tuple[str, ...]] = ("C", "H", "W")
+
+    def _shrink(self, kernel: tuple[int, ...]) -> str:
+        if self.shrink == "transform" and len(set(kernel)) > 1:
+            raise TypeRuleError(f"Conv2d: shrink='transform' needs a square kernel, got {kernel}")
+        if self.shrink not in ("centre", "transform"):
+            raise TypeRuleError(
+                f"Conv2d: expected shrink to be 'centre' or 'transform', got {self.shrink!r}"
+            )
+        return str(self.shrink)
 
     def _parts(self) -> tuple[int, ...]:
         if not self.factors:
