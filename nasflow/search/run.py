@@ -183,15 +183,14 @@ def _drive(parts: Parts, ledger: Ledger, observer: Observer, records: Any = None
     )
     folder = ledger.path.parent
     try:
+        shared.recall(parts.evaluate, parts.strategy, folder)
         if records is not None:
             loop.replay(records, _snapshot(folder))
             if loop.spent():
                 return results.load(folder)
             ledger.append({"t": "start", "at": round(loop.elapsed, 3)})
         note = parts.limited.describe() if parts.limited else ""
-        shared.prepare(
-            parts.evaluate, parts.strategy, parts.plan, parts.place, folder, observer
-        )
+        shared.prepare(parts.evaluate, parts.strategy, parts.plan, parts.place, folder, observer)
         loop.begin()
         observer(Started(folder, loop.evaluated, len(loop.reissue), note))
         parts.run(loop)

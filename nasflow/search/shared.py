@@ -43,6 +43,15 @@ def built(evaluator: Any, space: Spec | None) -> Evaluate | None:
     return evaluate
 
 
+def recall(evaluate: Any, strategy: Strategy, folder: Path) -> None:
+    """Let the strategy have what the training before the search taught it, where there is something.
+
+    A resumed run needs it before what the strategy proposed is checked.
+    """
+    if hasattr(evaluate, "recall"):
+        evaluate.recall(strategy, folder)
+
+
 def prepare(
     evaluate: Any,
     strategy: Strategy,
