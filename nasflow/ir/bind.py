@@ -101,12 +101,18 @@ class _Run:
 
     def graph(self, name: str) -> Bound:
         live = self._live()
+        types, ids = self.types, self.ids
         for step, chosen in reversed(live):
-            self.at = step.name
-            RUN[step.kind](self, step, chosen)
-        self.at = None
+            if chosen is not None and step.kind == "pick":
+                value = step.inputs[chosen]
+                types[step.first], ids[step.first] = types[value], ids[value]
+                continue
+            try:
+                RUN[step.kind](self, step, chosen)
+            except NasflowError:
+                self.at = step.name
+                raise
         block = self.block
-        ids = self.ids
         results = [ids[value] for value in block.results]
         settings: dict[str, Any] = {"arguments": block.arguments}
         if block.open_arguments:
@@ -122,7 +128,7 @@ class _Run:
 
         Where sizes decide, nothing is chosen yet (None), and all that may be needed is live.
         """
-        needed = self.needed
+        needed, values = self.needed, self.values
         for value in self.block.results:
             needed[value] = 1
         live: list[tuple[Compiled, Any]] = []
@@ -135,20 +141,19 @@ class _Run:
             chosen = None
             reads: Sequence[int] | None = step.reads
             if reads is None:
-                kind = step.kind
-                if kind == "op":
+                if step.kind == "op":
                     assert step.gates is not None
-                    chosen = step.gates(self.values, self.types)
+                    chosen = step.gates(values, self.types)
                     reads = tuple(compress(step.inputs, chosen))
                 else:
-                    chosen = self._choice(step)
-                    if kind == "switch":
-                        reads = step.operands[chosen]
-                    elif kind == "pick":
-                        reads = (step.inputs[chosen],)
-                    else:
+                    chosen = step.options.get(values[step.slot]) if step.options else None
+                    if chosen is None:
+                        chosen = self._choice(step)
+                    if step.kind == "repeat":
                         groups = (step.inputs, *step.operands[:chosen])
                         reads = [value for group in groups for value in group]
+                    else:
+                        reads = step.operands[chosen]
             live.append((step, chosen))
             for value in reads:
                 needed[value] = 1
@@ -223,33 +228,29 @@ class _Run:
         values = tuple([ids[i] for i in inputs])
         self._add(step, Node(step.name, content, values, step.weights, "", taken))
 
-    def _call(self, step: Compiled, chosen: None) -> None:
-        self._enter(step, 0, step.name, step.weights)
-
     def _pick(self, step: Compiled, chosen: int | None) -> None:
-        value = step.inputs[self._choice(step) if chosen is None else chosen]
-        self.types[step.first] = self.types[value]
-        self.ids[step.first] = self.ids[value]
+        self._alias(step, 0, step.inputs[self._choice(step) if chosen is None else chosen])
 
-    def _switch(self, step: Compiled, chosen: int | None) -> None:
-        if chosen is None:
-            chosen = self._choice(step)
-        self._enter(step, chosen, step.names[chosen], "")
-
-    def _enter(self, step: Compiled, number: int, name: str, weights: str) -> None:
+    def _enter(self, step: Compiled, chosen: int | None) -> None:
         """Bind an inner block and add it; a branch of one node or none needs no sub-graph.
 
-        Branches have no ``weights`` that others could share.
+        Branches have no weights that others could share.
         """
+        called = step.kind == "call"
+        if chosen is None:
+            chosen = 0 if called else self._choice(step)
         types, ids = self.types, self.ids
-        operands = step.operands[number]
+        operands = step.operands[chosen]
         if len(operands) == 1:
             given: tuple[Any, ...] = (types[operands[0]],)
         else:
             given = tuple([types[i] for i in operands])
-        block = step.bodies[number]
-        memo, key = self.binder.known(block, given)
-        found = memo.get(key)
+        block = step.bodies[chosen]
+        if block.lasting:
+            select = block.select
+            found = block.known.get(given if select is None else (given, select(self.values)))
+        else:
+            found = self.binder.passing.get((block, given))
         if found is None:
             self.inner = True
             found = self.binder.bind(block, given)
@@ -262,16 +263,19 @@ class _Run:
                 self._alias(step, position, operands[result])
             return
         inputs = (ids[operands[0]],) if len(operands) == 1 else tuple([ids[i] for i in operands])
-        if weights or single is None:
-            node = Node(name, graph, inputs, weights or name)
+        name = step.names[chosen]
+        if called or single is None:
+            node = Node(name, graph, inputs, step.weights if called else name)
+            outputs = graph.outputs
         else:
-            if single.inputs != (0,) or len(inputs) != 1:
-                inputs = tuple([inputs[i] for i in single.inputs])
-            origin = f"{name}/{single.origin or single.name}"
-            node = Node(name, single.content, inputs, name, origin, single.taken)
+            inner, content, taken, _, origin, positions = single
+            if taken != (0,) or len(inputs) != 1:
+                inputs = tuple([inputs[i] for i in taken])
+            node = Node(name, content, inputs, name, f"{name}/{origin or inner}", positions)
+            outputs = content.outputs
         self.nodes.append(node)
         value = step.first
-        for output in node.content.outputs:
+        for output in outputs:
             types[value] = output
             ids[value] = self.next
             self.next += 1
@@ -356,12 +360,12 @@ class _Chain:
 
 
 RUN: Final[dict[str, Callable[[_Run, Compiled, Any], None]]] = {
-    "call": _Run._call,
+    "call": _Run._enter,
     "input": _Run._input,
     "op": _Run._op,
     "pick": _Run._pick,
     "repeat": _Run._repeat,
-    "switch": _Run._switch,
+    "switch": _Run._enter,
 }
 
 

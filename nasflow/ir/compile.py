@@ -44,9 +44,9 @@ class Compiled:
     keys: dict[tuple[type, Scalar], int] = field(default_factory=dict)  # what it may be
     slot: int = -1  # where that is simply a decision's value
     options: dict[Scalar, int] = field(default_factory=dict)  # and what its options mean
-    names: tuple[str, ...] = ()  # of a switch's node, for each branch
+    names: tuple[str, ...] = ()  # of its node, for each branch of a switch
     bodies: tuple[Block, ...] = ()
-    operands: tuple[tuple[int, ...], ...] = ()  # for each body, the values it takes
+    operands: tuple[tuple[int, ...], ...] = ()  # for each body (or pick), the values it takes
     sizes: tuple[int, ...] = ()  # values whose sizes its expressions mention
     reads: tuple[int, ...] | None = None  # what it may need; None where decisions tell
     weights: str = ""
@@ -129,7 +129,7 @@ class Compiler:
     ) -> tuple[Compiled, tuple[Any, ...]]:
         inputs = tuple([ids[value.step.order, value.index] for value, _ in step.inputs])
         bodies = tuple([self.block(body) for body in step.bodies])
-        made = Compiled(step.kind, name, first, step.arity, inputs, bodies=bodies)
+        made = Compiled(step.kind, name, first, step.arity, inputs, names=(name,), bodies=bodies)
         sizes: set[int] = set()
         texts: list[str] = []
 
@@ -161,10 +161,13 @@ class Compiler:
                 made.slot = self.slots[id(operand)]
                 kinds = {option: (type(option), option) for option in operand.options}
                 made.options = {o: made.keys[k] for o, k in kinds.items() if k in made.keys}
-        made.operands = tuple([
-            inputs + tuple([ids[value.step.order, value.index] for value in body.captured])
-            for body in step.bodies
-        ])  # fmt: skip
+        if step.kind == "pick":
+            made.operands = tuple([(value,) for value in inputs])
+        else:
+            made.operands = tuple([
+                inputs + tuple([ids[value.step.order, value.index] for value in body.captured])
+                for body in step.bodies
+            ])  # fmt: skip
         made.sizes = tuple(sorted(sizes))
         made.reads = _reads(made)
         part = (

@@ -52,6 +52,7 @@ class Graph:
         inputs, outputs: types of the values it takes and gives.
         nodes: in an order in which every value is made before it is used.
         results: ids of the values it gives.
+        types: types of all values by their ids; given only by who has them already.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Graph:
         kind: str = BLOCK,
         arguments: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
         input_names: Sequence[str] = (),
+        types: Sequence[Type] = (),
     ) -> None:
         self.name = name
         self.kind = kind
@@ -71,11 +73,8 @@ class Graph:
         self.results = tuple(results)
         self._arguments = arguments
         self.input_names = tuple(input_names) or tuple(f"x{i}" for i in range(len(self.inputs)))
-        types = list(self.inputs)
-        for node in self.nodes:
-            types.extend(node.content.outputs)
-        self.types: tuple[Type, ...] = tuple(types)
-        self.outputs: tuple[Type, ...] = tuple([types[i] for i in self.results])
+        self.types = tuple(types or types_of(self.inputs, self.nodes))
+        self.outputs = tuple([self.types[i] for i in self.results])
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.nodes)} nodes, {self.params:,} parameters>"
@@ -170,6 +169,14 @@ class Graph:
         yield self
 
 
+def types_of(inputs: Sequence[Type], nodes: Sequence[Node]) -> list[Type]:
+    """Return the types of a graph's values, in the order of their ids."""
+    types = list(inputs)
+    for node in nodes:
+        types += node.content.outputs
+    return types
+
+
 def prune(
     name: str,
     inputs: Sequence[Type],
@@ -181,13 +188,9 @@ def prune(
 
     Values are renumbered; names stay.
     """
-    first = len(inputs)
-    used = set(results)
-    for node in nodes:
-        used.update(node.inputs)
-        first += len(node.content.outputs)
-    if len(used) == first:  # nothing to prune
-        return Graph(name, inputs, nodes, results, **settings), tuple(range(len(inputs)))
+    types = types_of(inputs, nodes)
+    if len({*results}.union(*[node.inputs for node in nodes])) == len(types):  # all are needed
+        return Graph(name, inputs, nodes, results, types=types, **settings), (*range(len(inputs)),)
     first = len(inputs)
     starts = []
     for node in nodes:
