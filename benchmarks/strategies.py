@@ -57,6 +57,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "rl": {"name": "rl"},
     "rl batch 5": {"name": "rl", "batch": 5},
     "rl reinforce": {"name": "rl", "algorithm": "reinforce", "learning_rate": 0.0035, "batch": 5},
+    "predictor": {"name": "predictor"},
     "tpe": {"name": "tpe"},
     "nsga2": {"name": "nsga2"},
 }

@@ -27,13 +27,14 @@ class Predictor:
     As in BANANAS (White et al., 2021): an ensemble with uncertainty, independent Thompson sampling,
     candidates near the `parents` best points; and as in BRP-NAS (Dudziak et al., 2020) what is learnt
     is the order of rewards. The members are Gaussian processes over decisions (`strategies._surrogate`)
-    in place of neural networks: they learn from ten results, in milliseconds. A `random` share of
+    in place of neural networks: they learn from five results, in milliseconds. A `random` share of
     the candidates are uniform draws.
 
-    The first `warmup` points are uniform draws; with `prefer` each is the largest of four by that
-    cost. With `grow` above 0 points begin small and reach full size after so many results, as in PNAS
-    (Liu et al., 2018): what grows is the number of active decisions (layers, blocks). No network is
-    proposed twice (by fingerprint) while others are left; a failure counts as the worst reward so far.
+    The first `warmup` points are each the largest of four uniform draws by `prefer`, the simplest
+    score that needs no training; with None they are uniform. With `grow` above 0 points begin small
+    and reach full size after so many results, as in PNAS (Liu et al., 2018): what grows is the number
+    of active decisions (layers, blocks). No network is proposed twice (by fingerprint) while others
+    are left; a failure counts as the worst reward so far.
     """
 
     def __init__(
@@ -41,8 +42,8 @@ class Predictor:
         space: Space,
         seed: int = 0,
         *,
-        warmup: int = 10,
-        prefer: Literal["params", "macs"] | None = None,
+        warmup: int = 5,
+        prefer: Literal["params", "macs"] | None = "macs",
         members: int = 4,
         candidates: int = 200,
         random_share: float = 0.5,

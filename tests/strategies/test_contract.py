@@ -18,6 +18,7 @@ from tests.strategies.spaces import flat, gated
 STRATEGIES = tuple(name for name in names("strategy") if name != "compound_scaling")
 # Small settings, so that what happens after many results happens within few.
 SMALL = {
+    "gp": {"warmup": 1000},  # seconds for each proposal after that: see its own tests
     "rl": {"batch": 4, "epochs": 2, "hidden": 8, "learning_rate": 0.01},
     "evolution": {"population": 5, "sample": 2, "crossover": 0.5},
     "local_search": {"start": 3},
