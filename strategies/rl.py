@@ -53,6 +53,10 @@ class RL:
             raise ConfigError(
                 f"strategy.algorithm: expected ppo or reinforce, got {algorithm!r}{hint}"
             )
+        wholes = {"batch": batch, "epochs": epochs, "hidden": hidden}
+        reals = {"learning_rate": learning_rate, "init": init, "temperature": temperature}
+        for name, value in (wholes | reals).items():
+            _check_positive(name, value, whole=name in wholes)
         self.algorithm, self.batch, self.clip, self.entropy = algorithm, batch, clip, entropy
         self.epochs = epochs if algorithm == "ppo" else 1
         self.rng = random.Random(seed)
@@ -206,3 +210,11 @@ def dump_tensor(value: Tensor) -> str:
 def load_tensor(text: str) -> Tensor:
     """Return the flat float32 tensor that `dump_tensor` wrote."""
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.float32).clone()
+
+
+def _check_positive(name: str, value: object, whole: bool) -> None:
+    """Raise ConfigError for a setting with which the controller could not be made, or would never learn."""
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):  # type: ignore[operator]
+        kind = "a whole number from 1" if whole else "a positive number"
+        raise ConfigError(f"strategy.{name}: expected {kind}, got {value!r}")

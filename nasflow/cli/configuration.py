@@ -47,6 +47,7 @@ def compose(
     for word in words:
         _parsed(word)
         _check_option(word, groups)
+        _check_kept(word, groups)
     config = _hydra(command, words, config_dir)
     for group in BUILT:
         if group in config:
@@ -173,6 +174,8 @@ def _normal(word: str, groups: Any) -> str:
     if name in PATHS and value and value[0] not in "'\"" and value != "null":
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"{name}='{escaped}'"
+    if name in BUILT:
+        return word  # this command has no such group
     if name.split(".")[0] in OPEN or head.startswith("+"):
         return f"++{name}={value}"
     return word
@@ -191,11 +194,17 @@ def _path_key(word: str) -> bool:
 def _check_option(word: str, groups: dict[str, tuple[str, ...]]) -> None:
     group, _, option = word.partition("=")
     option = option.removesuffix(".yaml")
-    if group in groups and re.fullmatch(r"[\w.-]+", option) and option not in groups[group]:
+    if group in groups and re.fullmatch(r"[\w.-]*", option) and option not in groups[group]:
         listed = ", ".join(groups[group])
         raise ConfigError(
             f"unknown {group} {option!r}{nearest(option, groups[group])}; there are: {listed}"
         )
+
+
+def _check_kept(word: str, groups: dict[str, tuple[str, ...]]) -> None:
+    name = word.partition("=")[0].removeprefix("~")
+    if word.startswith("~") and name in groups:
+        raise ConfigError(f"{word}: {name} cannot be taken away; choose one with {name}=...")
 
 
 def _hydra(command: str, words: list[str], config_dir: str | None) -> DictConfig:

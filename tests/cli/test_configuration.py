@@ -44,6 +44,8 @@ def test_settings_of_a_space_are_the_keywords_of_its_function() -> None:
         ("budget.trails=3", r"unknown field 'budget.trails' \(did you mean 'budget.trials'\?\)"),
         ("sed=3", r"unknown field 'sed' \(did you mean 'seed'\?\)"),
         ("seed=[1", r"cannot read 'seed=\[1': no viable"),
+        ("strategy=", r"unknown strategy ''; there are: "),
+        ("~space", r"~space: space cannot be taken away; choose one with space=\.\.\."),
         ("data=digit", r"unknown data 'digit' \(did you mean 'digits'\?\)"),
     ],
 )
@@ -98,3 +100,8 @@ def test_apply_changes_only_what_is_there() -> None:
     assert config.budget.trials == 7
     with pytest.raises(ConfigError, match=r"did you mean 'budget\.trials'"):
         configuration.apply(config, ["budget.trial=7"])
+
+
+def test_a_command_without_a_group_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown field 'space'"):
+        compose("show", ["space=nasnet"])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -92,3 +92,13 @@ def test_an_unknown_algorithm_is_refused_in_one_line() -> None:
         ConfigError, match="expected ppo or reinforce, got 'pop' \\(did you mean 'ppo'\\?\\)"
     ):
         RL(nasflow.space("nasnet"), algorithm="pop")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"batch": 0}, {"batch": 2.5}, {"hidden": -3}, {"learning_rate": "abc"}, {"temperature": 0}],
+)
+def test_settings_that_could_not_learn_are_refused(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=rf"strategy\.{name}: expected a .*number"):
+        RL(flat(3), **wrong)
