@@ -182,6 +182,9 @@ def divide(span: Span, outer: int) -> tuple[Span, Span] | None:
     """Return the span as ``outer`` equal parts and what each holds; None where they differ."""
     size = len(span)
     if outer == 1:
+        if span.factors and len(span.factors[0]) == 1:  # one of several heads, in another child
+            first, *rest = span.factors
+            return first, merge(tuple(rest), tuple(s.universe for s in rest))
         return prefix(1, 1), span
     if outer == size == span.universe:
         return span, prefix(1, 1)

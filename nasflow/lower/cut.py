@@ -32,6 +32,7 @@ class Cut:
         gathers: (axis, its entries) for those that are neither.
         resized: (axis, size) for tables that are interpolated.
         steps: (size, matrix) for kernels whose centre is mapped, one after the other.
+        geometry: strides of the shared tensor; shape, strides and offset of the window in it.
     """
 
     window: tuple[slice, ...]
@@ -39,6 +40,7 @@ class Cut:
     gathers: tuple[tuple[int, Tensor], ...] = ()
     resized: tuple[tuple[int, int], ...] = ()
     steps: Steps = ()
+    geometry: tuple[Any, ...] | None = None
 
     @property
     def whole(self) -> bool:
@@ -57,6 +59,25 @@ class Cut:
         for axis, entries in self.gathers:
             cut = cut.index_select(axis, entries)
         return cut
+
+    def at_once(self, shared: Tensor) -> Tensor:
+        """Return what :meth:`taken` does, of a tensor that autograd does not follow."""
+        cut = self._strided(shared)
+        for axis, _, _ in reversed(self.blocks):
+            cut = cut.flatten(axis, axis + 1)
+        for axis, entries in self.gathers:
+            cut = cut.index_select(axis, entries)
+        return cut
+
+    def _strided(self, shared: Tensor) -> Tensor:
+        """Return what :meth:`_view` does, by one operation: it runs for every weight of every step."""
+        stride = shared.stride()
+        if self.geometry is None or self.geometry[0] != stride:
+            view = self._view(shared)
+            offset = view.storage_offset() - shared.storage_offset()
+            self.geometry = stride, view.shape, view.stride(), offset
+        _, shape, strides, offset = self.geometry
+        return shared.as_strided(shape, strides, shared.storage_offset() + offset)
 
     def _view(self, shared: Tensor) -> Tensor:
         """Return the window, each axis of blocks as two: which block, and where in it."""
@@ -81,8 +102,8 @@ class Cut:
     def add(self, gradient: Tensor, total: Tensor) -> None:
         """Add the gradient of what was taken to that of the shared tensor, in place."""
         if not self.gathers:
-            place = self._view(total)
-            place.add_(gradient.reshape(place.shape))
+            place = self._strided(total)
+            place.add_(gradient.reshape(place.shape) if self.blocks else gradient)
             return
         place = total[self.window]
         (axis, entries), *others = self.gathers
@@ -157,7 +178,7 @@ class Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cuts: Sequence[Cut], *shared: Tensor) -> tuple[Tensor, ...]:
         ctx.cuts, ctx.shared = cuts, shared
-        return tuple([cut.taken(tensor) for cut, tensor in zip(cuts, shared, strict=True)])
+        return tuple([cut.at_once(tensor) for cut, tensor in zip(cuts, shared, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:

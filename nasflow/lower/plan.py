@@ -81,10 +81,13 @@ class Plan:
         if not self.at:
             return self.whole
         found = list(self.whole)
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        pairs = zip(self.cuts, self.shared, strict=True)
+        if torch.compiler.is_compiling():
+            taken = [cut.taken(x) for cut, x in pairs]
+        elif torch.is_grad_enabled():
             taken = Scatter.apply(self.cuts, *self.shared)
         else:
-            taken = [cut.taken(x) for cut, x in zip(self.cuts, self.shared, strict=True)]
+            taken = [cut.at_once(x) for cut, x in pairs]
         for i, tensor in zip(self.at, taken, strict=True):
             found[i] = tensor
         for i in self.adapted:
