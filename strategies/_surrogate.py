@@ -46,11 +46,15 @@ class Codes:
         ]
 
     def apart(self, first: Array, second: Array) -> Array:
-        """Return distances of 0 to 1, (first, second, decisions): of order, or whether they differ."""
-        difference = np.abs(first[:, None] - second[None])
-        unlike = (difference != 0).astype(float)
-        absent = (first[:, None] == ABSENT) | (second[None] == ABSENT)
-        return np.where(self.ordered & ~absent, difference, unlike)
+        """Return distances of 0 to 1, (decisions, first, second): of order, or whether they differ."""
+        found = np.empty((self.width, len(first), len(second)))
+        for j, ordered in enumerate(self.ordered):
+            here, there = first[:, None, j], second[None, :, j]
+            np.not_equal(here, there, out=found[j])
+            if ordered:
+                both = (here != ABSENT) & (there != ABSENT)
+                np.copyto(found[j], np.abs(here - there), where=both)
+        return found
 
 
 class Surrogate:
@@ -116,14 +120,14 @@ class Fit:
         )
 
     def predict(self, across: Array) -> tuple[Array, Array]:
-        """Return means and deviations of candidates so far from the results, (results, candidates, D)."""
+        """Return means and deviations of candidates so far from the results, (D, results, candidates)."""
         solved = self._solved(across)
         variance = np.maximum(1.0 - (solved**2).sum(axis=0), 1e-9)
         return solved.T @ self.whitened, np.sqrt(self.amplitude * variance)
 
     def draw(self, across: Array, among: Array, rng: np.random.Generator) -> Array:
-        """Return one function of the process at candidates so far from each other, (count, count, D)."""
-        solved, count = self._solved(across), len(among)
+        """Return one function of the process at candidates so far from each other, (D, count, count)."""
+        solved, count = self._solved(across), among.shape[1]
         left = covariance(among, self.member) - solved.T @ solved + 1e-6 * np.eye(count)
         luck = np.linalg.cholesky(left) @ rng.standard_normal(count)
         return np.asarray(solved.T @ self.whitened + math.sqrt(self.amplitude) * luck)
@@ -143,7 +147,7 @@ def medians(width: int) -> Array:
 def covariance(apart: Array, member: Array) -> Array:
     """Return the prior covariance of points so far apart, 1 where they are equal."""
     rates, share = np.exp(member[:-2]), 1 / (1 + math.exp(-member[-1]))
-    distance = apart @ rates
+    distance = np.tensordot(rates, apart, 1)
     return np.asarray((1 - share) * np.exp(-distance) + share * (1 - distance / rates.sum()))
 
 

@@ -129,8 +129,9 @@ class Predictor:
                 point = self.rng.choice(self.best)[1]
                 for _ in range(self.rng.choice((1, 1, 1, 2, 2, 2, 3, 3))):
                     point = self.space.mutate(point, self.rng)
-            if (not self.grow or len(point) <= cap) and point not in self.seen:
-                found[key(point)] = point
+            name = key(point)
+            if len(point) <= cap and name not in self.seen.keys:
+                found[name] = point
         return list(found.values())
 
     def _cap(self) -> float:

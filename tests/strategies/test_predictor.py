@@ -60,7 +60,7 @@ def test_distances_are_of_order_where_there_is_one() -> None:
     names = [decision.name for decision in codes.decisions]
     three = next(p for p in space.enumerate() if p["depth"] == 3 and p["kind"] == "kernels")
     rows = [codes.row({**three, "depth": depth}) for depth in (1, 2, 3)]
-    apart = codes.apart(np.array(rows), np.array(rows))[:, :, names.index("depth")]
+    apart = codes.apart(np.array(rows), np.array(rows))[names.index("depth")]
     assert apart.tolist() == [[0, 0.5, 1], [0.5, 0, 0.5], [1, 0.5, 0]]
 
 
@@ -106,9 +106,7 @@ def test_the_first_points_can_be_large_ones() -> None:
 
 
 def test_no_network_is_proposed_in_other_words_while_others_are_left() -> None:
-    space = nasflow.space(
-        "nas_bench_201", filters=4, cells=1
-    )  # a third of its points are networks
+    space = nasflow.space("nas_bench_201", filters=4, cells=1)  # a third of its points are networks
     strategy = Predictor(space, seed=0, warmup=3)
     names = []
     for i in range(40):
