@@ -47,8 +47,8 @@ def compose(
     for word in words:
         _parsed(word)
         _check_option(word, groups)
-        _check_kept(word, groups)
     config = _hydra(command, words, config_dir)
+    _check_shape(command, config)
     for group in BUILT:
         if group in config:
             _complete(config, group)
@@ -201,10 +201,27 @@ def _check_option(word: str, groups: dict[str, tuple[str, ...]]) -> None:
         )
 
 
-def _check_kept(word: str, groups: dict[str, tuple[str, ...]]) -> None:
-    name = word.partition("=")[0].removeprefix("~")
-    if word.startswith("~") and name in groups:
-        raise ConfigError(f"{word}: {name} cannot be taken away; choose one with {name}=...")
+def _check_shape(command: str, config: DictConfig) -> None:
+    """Refuse a command's field that was taken away, and one with fields below it that became a value."""
+    from omegaconf import OmegaConf
+
+    own = OmegaConf.load(CONF / f"{PRIMARY.get(command, command)}.yaml")
+    by_default = [
+        key
+        for entry in own.get("defaults", ())
+        if OmegaConf.is_dict(entry)
+        for key in entry
+        if entry[key]
+    ]
+    for key in [*by_default, *(str(key) for key in own if key != "defaults")]:
+        if key not in config:
+            raise ConfigError(f"~{key}: {key} cannot be taken away; set it with {key}=...")
+        holds = key in own and OmegaConf.is_dict(own[key])
+        if holds and not OmegaConf.is_dict(config[key]):
+            inner = next(iter(own[key]), "...")
+            raise ConfigError(
+                f"{key}: expected its fields, such as {key}.{inner}=..., got {config[key]!r}"
+            )
 
 
 def _hydra(command: str, words: list[str], config_dir: str | None) -> DictConfig:

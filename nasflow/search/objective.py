@@ -79,6 +79,13 @@ class Objective:
     reference: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for field_name in ("measures", "limits", "reference"):
+            value = getattr(self, field_name)
+            if not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"objective.{field_name}: expected a value by measure, such as "
+                    f"objective.{field_name}.macs=..., got {value!r}"
+                )
         if not self.measures:
             raise ConfigError("objective.measures: expected at least one measure, got none")
         for name, goal in self.measures.items():

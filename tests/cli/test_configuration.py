@@ -45,7 +45,9 @@ def test_settings_of_a_space_are_the_keywords_of_its_function() -> None:
         ("sed=3", r"unknown field 'sed' \(did you mean 'seed'\?\)"),
         ("seed=[1", r"cannot read 'seed=\[1': no viable"),
         ("strategy=", r"unknown strategy ''; there are: "),
-        ("~space", r"~space: space cannot be taken away; choose one with space=\.\.\."),
+        ("~executor", r"~executor: executor cannot be taken away; set it with executor=\.\.\."),
+        ("~budget", r"~budget: budget cannot be taken away"),
+        ("budget=3", r"budget: expected its fields, such as budget\.trials=\.\.\., got 3"),
         ("data=digit", r"unknown data 'digit' \(did you mean 'digits'\?\)"),
     ],
 )
@@ -100,6 +102,12 @@ def test_apply_changes_only_what_is_there() -> None:
     assert config.budget.trials == 7
     with pytest.raises(ConfigError, match=r"did you mean 'budget\.trials'"):
         configuration.apply(config, ["budget.trial=7"])
+
+
+@pytest.mark.parametrize("group", ["space", "strategy"])
+def test_what_is_searched_cannot_be_taken_away(group: str) -> None:
+    with pytest.raises(ConfigError, match=f"^~{group}: {group} cannot be taken away"):
+        compose("search", [f"~{group}"])
 
 
 def test_a_command_without_a_group_says_so() -> None:

@@ -82,6 +82,7 @@ def test_a_measure_the_evaluator_lacks_names_the_nearest() -> None:
         ({"soft": {"cost": "macs", "target": 0}}, "positive"),
         ({"soft": {"cost": "macs", "tagret": 1}}, "did you mean 'target'"),
         ({"measures": {}}, "at least one"),
+        ({"limits": 3}, "objective.limits: expected a value by measure"),
     ],
 )
 def test_bad_objectives_are_one_line(spec: dict[str, Any], text: str) -> None:
