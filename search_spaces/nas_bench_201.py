@@ -62,12 +62,17 @@ OPERATIONS: dict[str, Callable[..., ir.Value]] = {
 }
 
 
-def space(classes: int = 10, size: int = 32, channels: int = 16, cells: int = 5) -> ir.Space:
-    """Return the space: three stages of `cells` equal cells, at channels, 2 and 4 times channels."""
+def space(
+    classes: int = 10, size: int = 32, channels: int = 3, filters: int = 16, cells: int = 5
+) -> ir.Space:
+    """Return the space: three stages of `cells` equal cells, of filters, 2 and 4 times filters.
+
+    `channels` and `size` are the images'.
+    """
     edges = {(end, start): ir.choice(f"edge_{end}_{start}", *OPERATIONS) for end, start in EDGES}
-    x = ir.Conv2d(channels, 3, bias=False, init="torch")(ir.image(3, size), name="stem")
+    x = ir.Conv2d(filters, 3, bias=False, init="torch")(ir.image(channels, size), name="stem")
     x = ir.BatchNorm()(x, name="stem_norm")
-    for stage, out in enumerate((channels, 2 * channels, 4 * channels)):
+    for stage, out in enumerate((filters, 2 * filters, 4 * filters)):
         with ir.scope(f"stage{stage}"):
             if stage:
                 x = reduction(x, out)

@@ -105,7 +105,7 @@ def test_zen_adds_the_scale_that_batch_norm_takes_out() -> None:
 
 
 def test_all_measures_are_equal_for_equal_seeds() -> None:
-    space = nasflow.space("nas_bench_201", size=8, channels=4, cells=1)
+    space = nasflow.space("nas_bench_201", size=8, filters=4, cells=1)
     graph = space.bind(space.sample(seed=3))
     batch = torch.randn(8, 3, 8, 8), torch.arange(8)
     first = measures(graph, batch, MEASURES, seed=1)
