@@ -7,20 +7,24 @@ the regret (the table's best reward minus the best found, in points of accuracy)
 1,000 evaluations; the evaluations until one of the best 0.1 % by reward is found (never found counts as
 one more than were made); the test accuracy of the best by reward, for comparison with papers only;
 the processor's milliseconds of ask and tell; p, the two-sided Mann-Whitney test against random at 100, at 300 and
-of the mean reward of the last 100 proposals. Peers that are installed run on the same tables.
+of the mean reward of the last 100 proposals. Peers that are installed run on the same tables; the best
+strategy here is tested against each (Mann-Whitney, Holm's correction).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import nasflow
+from benchmarks._peers import PEERS, installed
 from nasflow.errors import DataError
 from nasflow.evaluate import table
 from nasflow.search.strategy import Result, create
@@ -61,8 +65,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "tpe": {"name": "tpe"},
     "nsga2": {"name": "nsga2"},
 }
-PEERS = {"optuna tpe": "TPESampler", "optuna nsga2": "NSGAIISampler"}
-SLOW = ("tpe", "nsga2", *PEERS)  # run for 300 evaluations only
+SLOW = ("predictor", "tpe", "nsga2", *PEERS)  # run for 300 evaluations only
 
 
 @dataclass
@@ -105,30 +108,44 @@ def ours(spec: dict[str, Any], space: Any, rows: table.Table, seed: int, count: 
     return run
 
 
-def optuna_peer(sampler: str, space: Any, rows: table.Table, seed: int, count: int) -> Run:
-    """Run a sampler of Optuna's on its own; a repeated point is not evaluated again nor counted."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        direction="maximize", sampler=getattr(optuna.samplers, sampler)(seed=seed)
-    )
+def theirs(name: str, space: Any, rows: table.Table, seed: int, count: int) -> Run:
+    """Run a peer; a repeated point is neither evaluated again nor counted."""
+    propose = PEERS[name][1](space, seed)
     run, known = Run(), set()
-    while len(run.rewards) < count and len(study.trials) < 3 * count:
+    for _ in range(3 * count):
+        if len(run.rewards) == count:
+            break
         started = time.process_time()
-        trial = study.ask()
-        point = {d.name: trial.suggest_categorical(d.name, d.options) for d in space.decisions}
+        point, learn = propose()
         measures = rows(None, point=point)
-        study.tell(trial, measures["accuracy"])
+        learn(measures["accuracy"])
         run.seconds += time.process_time() - started
-        if tuple(point.items()) not in known:
-            known.add(tuple(point.items()))
+        if tuple(sorted(point.items())) not in known:
+            known.add(tuple(sorted(point.items())))
             run.rewards.append(100 * measures["accuracy"])
             run.tests.append(100 * measures["test_accuracy"])
-    while len(run.rewards) < count:  # it repeats itself: the budget passes without anything new
-        run.rewards.append(0.0)
-        run.tests.append(0.0)
+    missing = count - len(run.rewards)  # it repeats itself: the budget passes without anything new
+    run.rewards += [0.0] * missing
+    run.tests += [0.0] * missing
     return run
+
+
+def made(
+    name: str, space: Any, rows: table.Table, seeds: int, count: int, store: Path | None
+) -> list[Run]:
+    """Return the runs of one strategy, those that `store` holds without running them again."""
+    file = store / f"{rows.name}-{name}.json".replace("/", "_").replace(" ", "_") if store else None
+    kept = json.loads(file.read_text()) if file and file.exists() else []
+    runs = [Run(**each) for each in kept if len(each["rewards"]) >= count][:seeds]
+    for seed in range(len(runs), seeds):
+        if name in PEERS:
+            runs.append(theirs(name, space, rows, seed, count))
+        else:
+            runs.append(ours(STRATEGIES[name], space, rows, seed, count))
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps([asdict(run) for run in runs]))
+    return runs
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
@@ -136,11 +153,16 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return f"{statistics.fmean(values):.{digits}f}±{statistics.pstdev(values):.{digits}f}"
 
 
-def p_value(first: Sequence[float], second: Sequence[float]) -> str:
+def p_number(first: Sequence[float], second: Sequence[float]) -> float:
     """Return the two-sided Mann-Whitney p."""
     from scipy.stats import mannwhitneyu  # type: ignore[import-untyped,unused-ignore]
 
-    return f"{mannwhitneyu(first, second).pvalue:.0e}"
+    return float(mannwhitneyu(first, second).pvalue)
+
+
+def p_value(first: Sequence[float], second: Sequence[float]) -> str:
+    """Return the two-sided Mann-Whitney p as text."""
+    return f"{p_number(first, second):.0e}"
 
 
 def line(name: str, runs: list[Run], base: list[Run], best: float, top: float) -> list[str]:
@@ -179,7 +201,9 @@ HEADER = [
 ]
 
 
-def compare(name: str, wanted: Sequence[str], seeds: int, count: int) -> Iterator[list[str]]:
+def compare(
+    name: str, wanted: Sequence[str], seeds: int, count: int, store: Path | None = None
+) -> Iterator[list[str]]:
     """Yield a row for each strategy on one table."""
     family, load = TABLES[name]
     rows, space = load(), nasflow.space(family)
@@ -187,25 +211,37 @@ def compare(name: str, wanted: Sequence[str], seeds: int, count: int) -> Iterato
     best, top = rewards[0], rewards[max(1, len(rewards) // 1000) - 1]
     found: dict[str, list[Run]] = {}
     for strategy in ["random", *(s for s in wanted if s != "random")]:
-        made = min(count, 300) if strategy in SLOW else count
-        if strategy in PEERS:
-            runs = [optuna_peer(PEERS[strategy], space, rows, seed, made) for seed in range(seeds)]
-        else:
-            runs = [ours(STRATEGIES[strategy], space, rows, seed, made) for seed in range(seeds)]
+        budget = min(count, 300) if strategy in SLOW else count
+        runs = made(strategy, space, rows, seeds, budget, store)
         found[strategy] = runs
         yield line(strategy, runs, found["random"], best, top)
     yield from duels(found, [mark for mark in (100, 300) if mark <= count])
 
 
 def duels(found: dict[str, list[Run]], marks: Sequence[int]) -> Iterator[list[str]]:
-    """Yield the best strategy here against each peer, by mean best reward."""
+    """Yield the best strategy here against each peer, by mean best reward; p as Holm corrects it."""
+    peers = [name for name in PEERS if name in found]
     for mark in marks:
         best = {name: [run.best(mark) for run in runs] for name, runs in found.items()}
         mean = {name: statistics.fmean(values) for name, values in best.items()}
         first = max((name for name in found if name not in PEERS), key=mean.__getitem__)
-        for peer in [name for name in PEERS if name in found]:
-            p = p_value(best[first], best[peer])
-            yield [f"@{mark}", f"{first} {mean[first]:.3f}", f"{peer} {mean[peer]:.3f}", f"p {p}"]
+        raw = {peer: p_number(best[first], best[peer]) for peer in peers}
+        for peer, p in holm(raw).items():
+            yield [
+                f"@{mark}",
+                f"{first} {mean[first]:.3f}",
+                f"{peer} {mean[peer]:.3f}",
+                f"p {p:.0e}",
+            ]
+
+
+def holm(raw: dict[str, float]) -> dict[str, float]:
+    """Return p-values of several tests as Holm (1979) corrects them."""
+    corrected, least = {}, 0.0
+    for rank, name in enumerate(sorted(raw, key=raw.__getitem__)):
+        least = max(least, min(1.0, raw[name] * (len(raw) - rank)))
+        corrected[name] = least
+    return corrected
 
 
 def main() -> None:
@@ -215,7 +251,8 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--evaluations", type=int, default=1000)
-    parser.add_argument("--strategies", nargs="+", default=[*STRATEGIES, *PEERS])
+    parser.add_argument("--strategies", nargs="+", default=None)
+    parser.add_argument("--runs", type=Path, help="folder that keeps each run, to go on from")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     options = parser.parse_args()
     try:
@@ -223,9 +260,10 @@ def main() -> None:
     except DataError as missing:
         print(f"skipped: {missing}")
         return
+    wanted = options.strategies or [*STRATEGIES, *installed()]
     for name in options.tables:
         print(f"\n{name}: {options.seeds} seeds", " | ".join(HEADER), sep="\n", flush=True)
-        for row in compare(name, options.strategies, options.seeds, options.evaluations):
+        for row in compare(name, wanted, options.seeds, options.evaluations, options.runs):
             print(" | ".join(row), flush=True)
 
 
