@@ -45,6 +45,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
         )
     ],
     "Concat": [((), (MAP, MAP)), (("L",), (TOKENS.resize(L=1), TOKENS))],
+    "ConvEach": [((2, 6, 3), (MAP, MAP.resize(H=5, W=4))), ((1, 6), (MAP,))],
     "Conv1d": [((8, 3, 2), (ir.Type(("C", "L"), (4, 9)),))],
     "Conv2d": [
         ((8, 3, 2), (MAP,)),

@@ -1,4 +1,4 @@
-"""RoIAlign and refined boxes against direct readings of their definitions."""
+"""RoIAlign, refined boxes and one convolution of several maps against direct readings of their definitions."""
 
 from __future__ import annotations
 
@@ -124,4 +124,18 @@ def test_boxes_stay_in_the_image_and_deltas_are_scaled() -> None:
 
 def test_deltas_must_fit_the_classes() -> None:
     with pytest.raises(TypeRuleError, match="4 for each of 2 classes"):
-        refined((1.0,) * 4, torch.zeros(1, 2, 4), torch.zeros(1, 2, 12), torch.zeros(1, 2, 3))
+        refined((1.0,) * 4, torch.zeros(1, 2, 4), torch.zeros(1, 2, 16), torch.zeros(1, 2, 3))
+
+
+def test_one_convolution_sees_every_map() -> None:
+    maps = [ir.image(3, size, name=f"map{i}") for i, size in enumerate((8, (4, 5)))]
+    found = ir.ConvEach(2, 6, 3)(*maps, name="conv")
+    module = ir.Space(found, name="net").bind({}).to_torch(seed=0)
+    x = [torch.randn(2, 3, 8, 8), torch.randn(2, 3, 4, 5)]
+    assert {name: tuple(t.shape) for name, t in module.state_dict().items()} == {
+        "conv.weight": (6, 3, 3, 3),
+        "conv.bias": (6,),
+    }
+    for ours, given in zip(module(*x), x, strict=True):
+        wanted = torch.nn.functional.conv2d(given, module.conv.weight, module.conv.bias, padding=1)
+        assert torch.equal(ours, wanted)

@@ -1,18 +1,20 @@
-"""Regions of a picture: what maps show in boxes, and boxes moved to fit better."""
+"""Several maps of one picture: one convolution for all, what they show in boxes, boxes moved to fit better."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from nasflow.errors import TypeRuleError
+from nasflow.errors import SpaceError, TypeRuleError
 from nasflow.ir.expression import Operand
 from nasflow.ir.flow import Place, Spans
-from nasflow.ir.operation import Operation, Source, module, operation
+from nasflow.ir.operation import Call, Operation, Source, module, operation
 from nasflow.ir.ops.combine import MANY
+from nasflow.ir.ops.convolution import Conv2d
 from nasflow.ir.span import places
 from nasflow.ir.types import Type
+from nasflow.ir.weight import Weight
 
-__all__ = ["RefineBoxes", "RoIAlign"]
+__all__ = ["ConvEach", "RefineBoxes", "RoIAlign"]
 
 
 def _numbers(value: Operand, least: int) -> bool:
@@ -22,6 +24,67 @@ def _numbers(value: Operand, least: int) -> bool:
         and len(value) >= least
         and all(isinstance(number, (int, float)) and number > 0 for number in value)
     )
+
+
+@operation
+class ConvEach(Operation):
+    """Convolve ``count`` maps of any sizes by the same filters: (C, H, W) each -> (out, H, W) each.
+
+    As the head of a region proposal network on a pyramid does (Lin et al., 2017, section 4.1). Attributes as
+    Conv2d's.
+    """
+
+    count: Operand
+    out: Operand
+    kernel: Operand = 1
+    init: Operand = "kaiming_normal_fan_out"
+    arity: ClassVar[tuple[int, int]] = (1, MANY)
+    support: ClassVar[str] = '''
+class ConvEach(nn.Conv2d):
+    """Convolve several maps by the same filters."""
+
+    def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
+        return tuple([self._conv_forward(x, self.weight, self.bias) for x in maps])
+'''
+
+    def _conv(self) -> Conv2d:
+        return Conv2d(self.out, self.kernel, init=self.init)
+
+    def results(self) -> int:
+        if type(self.count) is not int:
+            raise SpaceError(f"ConvEach: the number of maps cannot be open, got {self.count!r}")
+        return self.count
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        channels = {x.shape[0] for x in types}
+        if len(types) != self.count or len(channels) != 1:
+            raise TypeRuleError(
+                f"ConvEach: expected {self.count} maps of equal channels, got {types!r}"
+            )
+        return tuple(self._conv().infer(x) for x in types)
+
+    def weights(self, *types: Type) -> tuple[Weight, ...]:
+        return self._conv().weights(types[0])
+
+    def macs(self, *types: Type) -> int:
+        return sum(self._conv().macs(x) for x in types)
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        assert isinstance(self.out, int)
+        columns = place.agree("convolves", [spans[0] for spans in place.inputs])
+        rows = place.own("out", self.out)
+        weight, bias = place.declared
+        place.take(weight, rows, columns)
+        place.take(bias, rows)
+        return tuple((rows, *map(places, type_.shape[1:])) for type_ in place.outputs)
+
+    def source(self, *types: Type) -> Source:
+        build = self._conv().source(types[0]).build
+        assert build is not None
+        return Source("{self}({all})", build=Call("ConvEach", build.positional, build.keyword))
+
+    def window(self, *types: Type) -> tuple[int, int]:
+        return self._conv().window(types[0])
 
 
 @operation
@@ -139,9 +202,9 @@ class RefineBoxes(Operation):
     """Move and stretch boxes: (R, 4), deltas (R, 4 K), scores (R, classes + 1) -> (R, 4).
 
     A box takes the four deltas of its likeliest class, or the only ones where K is 1; the last score is that of
-    no object. Deltas shift the centre, in widths and heights of the box, and are logarithms of what the
-    width and height are multiplied by (Girshick et al., 2014, appendix C), all of them multiplied by ``scales``
-    first. Corners are kept in an image of ``size``, (height, width). No gradient passes.
+    no object, which may have deltas, too. Deltas shift the centre, in widths and heights of the box, and are
+    logarithms of what the width and height are multiplied by (Girshick et al., 2014, appendix C), all of them
+    multiplied by ``scales`` first. Corners are kept in an image of ``size``, (height, width). No gradient passes.
     """
 
     scales: Operand
@@ -176,7 +239,7 @@ def refine_boxes(
             raise TypeRuleError(
                 f"RefineBoxes: expected values for each of some boxes, got {types!r}"
             )
-        if deltas.shape[1] not in (4, 4 * (scores.shape[1] - 1)):
+        if deltas.shape[1] not in (4, 4 * (scores.shape[1] - 1), 4 * scores.shape[1]):
             raise TypeRuleError(
                 f"RefineBoxes: expected 4 deltas, or 4 for each of {scores.shape[1] - 1} classes, got "
                 f"{deltas!r}"
