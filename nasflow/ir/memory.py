@@ -75,7 +75,7 @@ def _run_anew(
                 peak = live + most
             live += change
             continue
-        for value in () if content.idle else made:
+        for value in () if content.idle else made:  # type: ignore[union-attr]
             if value not in weights:
                 live += types[value].numel
         if live > peak:

@@ -183,8 +183,8 @@ def divide(span: Span, outer: int) -> tuple[Span, Span] | None:
     size = len(span)
     if outer == 1:
         if span.factors and len(span.factors[0]) == 1:  # one of several heads, in another child
-            first, *rest = span.factors
-            return first, merge(tuple(rest), tuple(s.universe for s in rest))
+            others = span.factors[1:]
+            return span.factors[0], merge(others, tuple(s.universe for s in others))
         return prefix(1, 1), span
     if outer == size == span.universe:
         return span, prefix(1, 1)

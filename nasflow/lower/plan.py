@@ -19,18 +19,49 @@ INNER: Final = 5
 
 State = list[Any]
 """What a child keeps for a segment: its modules, and such a list for each inner segment."""
-Step = tuple[
-    int,
-    Any,
-    Any,
-    int,
-    tuple[tuple[str, int], ...],
-    tuple[int, ...],
-    tuple[int, ...],
-    tuple[int, ...],
-]
-"""Kind; function or inner plan; expression around it; where the state holds its module; (name,
-position) of its weights; ids of the values that it takes, makes, and that nobody needs then."""
+Step = tuple[int, Any, Any, int, "Pull", tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""Kind; function or inner plan; expression around it; where the state holds its module; its
+weights; ids of the values that it takes, makes, and that nobody needs then."""
+
+
+class Pull:
+    """The weights of one operation, to be cut where it runs.
+
+    Cutting them there, and not all of a segment's at its start, makes autograd add their gradients
+    as soon as they are known: they are still in the processor's cache then.
+    """
+
+    __slots__ = ("adapted", "at", "cuts", "names", "shared", "whole")
+
+    def __init__(self, pulled: Sequence[tuple[str, Tensor, Cut | None]] = ()) -> None:
+        self.names = tuple([name for name, _, _ in pulled])
+        self.whole = [shared for _, shared, _ in pulled]
+        parts = [(i, cut, shared) for i, (_, shared, cut) in enumerate(pulled) if cut is not None]
+        self.at = [i for i, _, _ in parts]
+        self.cuts = [cut for _, cut, _ in parts]
+        self.shared = [shared for _, _, shared in parts]
+        self.adapted = [(i, cut) for i, cut, _ in parts if not cut.whole]
+
+    def weights(self) -> list[Tensor]:
+        """Return the weights, cut out."""
+        if not self.at:
+            return self.whole
+        pairs = zip(self.cuts, self.shared, strict=True)
+        if torch.compiler.is_compiling():
+            taken = [cut.taken(x) for cut, x in pairs]
+        elif torch.is_grad_enabled():
+            taken = Scatter.apply(self.cuts, *self.shared)
+        else:
+            taken = [cut.at_once(x) for cut, x in pairs]
+        found = list(self.whole)
+        for i, tensor in zip(self.at, taken, strict=True):
+            found[i] = tensor
+        for i, part in self.adapted:
+            found[i] = part.adapted(found[i])
+        return found
+
+
+NOTHING: Final = Pull()
 
 
 @dataclass(slots=True, eq=False)
@@ -43,10 +74,7 @@ class Plan:
         count: number of values.
         results: ids of those given.
         steps: in order.
-        whole: the segment's own weights, those that are cut left as they are.
-        at, cuts, shared: positions of weights that are cut, how, and from what.
         kept: for each slot of the state, (attribute, mould of a module, or inner plan).
-        adapted: positions of those that are resampled or mapped as well.
         entries, mould: see nasflow.lower.assemble; made when first asked for.
     """
 
@@ -55,51 +83,15 @@ class Plan:
     count: int
     results: tuple[int, ...]
     steps: list[Step] = field(default_factory=list)
-    whole: list[Tensor] = field(default_factory=list)
-    at: list[int] = field(default_factory=list)
-    cuts: list[Cut] = field(default_factory=list)
-    shared: list[Tensor] = field(default_factory=list)
-    adapted: list[int] = field(default_factory=list)
     kept: list[tuple[str, Mould | Plan]] = field(default_factory=list)
     entries: Any = None
     mould: Any = None
-
-    def give(self, shared: Tensor, part: Cut | None) -> int:
-        """Add a weight of the segment's own; return its position."""
-        position = len(self.whole)
-        self.whole.append(shared)
-        if part is not None:
-            self.at.append(position)
-            self.cuts.append(part)
-            self.shared.append(shared)
-            if not part.whole:
-                self.adapted.append(position)
-        return position
-
-    def weights(self) -> list[Tensor]:
-        """Return the segment's own weights, cut out."""
-        if not self.at:
-            return self.whole
-        found = list(self.whole)
-        pairs = zip(self.cuts, self.shared, strict=True)
-        if torch.compiler.is_compiling():
-            taken = [cut.taken(x) for cut, x in pairs]
-        elif torch.is_grad_enabled():
-            taken = Scatter.apply(self.cuts, *self.shared)
-        else:
-            taken = [cut.at_once(x) for cut, x in pairs]
-        for i, tensor in zip(self.at, taken, strict=True):
-            found[i] = tensor
-        for i in self.adapted:
-            found[i] = self.cuts[self.at.index(i)].adapted(found[i])
-        return found
 
     def run(self, child: nn.Module, state: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
         """Return the results of a child's segment."""
         values = [*inputs, *[None] * (self.count - len(inputs))]
         del inputs
-        weights = self.weights()
-        for kind, run, around, slot, taken_weights, inward, made, dead in self.steps:
+        for kind, run, around, slot, pull, inward, made, dead in self.steps:
             taken = [values[i] for i in inward]
             if kind == PLAIN:
                 result = run(*taken)
@@ -108,18 +100,18 @@ class Plan:
                 if len(made) == 1:
                     (result,) = result
             elif kind == WEIGHTED:
-                result = run(*taken, *[weights[i] for _, i in taken_weights])
+                result = run(*taken, *pull.weights())
             elif kind == VALUE:
-                result = weights[taken_weights[0][1]]
+                (result,) = pull.weights()
             elif kind == OPEN:
-                own = [weights[i] for _, i in taken_weights]
+                own = pull.weights()
                 result = around(child, lambda x, run=run, own=own: run(x, *own), *taken)
             else:
                 module = state[slot]
-                for name, i in taken_weights:
-                    module._parameters[name] = weights[i]
+                for name, weight in zip(pull.names, pull.weights(), strict=True):
+                    module._parameters[name] = weight
                 result = module(*taken) if around is None else around(child, module, *taken)
-                for name, _ in taken_weights:  # the graph that made them is not kept alive
+                for name in pull.names:  # the graph that made them is not kept alive
                     module._parameters[name] = None
             del taken
             if len(made) == 1:
@@ -174,14 +166,13 @@ class Planner:
                 if slot < 0 and inner.kept:
                     slot = slots[attribute] = len(plan.kept)
                     plan.kept.append((attribute, inner))
-                plan.steps.append((INNER, inner, None, slot, (), *ends))
+                plan.steps.append((INNER, inner, None, slot, NOTHING, *ends))
                 continue
             kind, run, around, pulled = self.step(laid)
             if kind == KEPT and slot < 0:
                 slot = slots[attribute] = len(plan.kept)
                 plan.kept.append((attribute, run))
-            weights = tuple([(name, plan.give(shared, part)) for name, shared, part in pulled])
-            plan.steps.append((kind, run, around, slot, weights, *ends))
+            plan.steps.append((kind, run, around, slot, Pull(pulled), *ends))
         return plan
 
     def step(self, use: Use) -> tuple[int, Any, Any, list[tuple[str, Tensor, Cut | None]]]:
