@@ -220,10 +220,14 @@ class _Reader:
             cls = find(fields["op"][:MAX_NAME])
         except GraphError as error:
             self.refuse(str(error))
-        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        declared = dataclasses.fields(cls)  # type: ignore[arg-type]
+        names = [field.name for field in declared]
         place, self.at = self.at, f"{self.at} {cls.__name__}"
         stored = self.fields(fields["attributes"], tuple(names))
         attributes = tuple(self.scalar(stored[name], name) for name in names)
+        for field, value in zip(declared, attributes, strict=True):
+            if isinstance(field.default, bool) and value not in (True, False):
+                self.refuse(f"expected {field.name} to be true or false, got {_short(value)}")
         self.at = place
         try:
             return self.applied(cls, attributes, inputs)

@@ -145,6 +145,7 @@ def unset(where: str, *keys: str) -> Callable[[dict[str, Any]], None]:
         (edit(stem__out={"a": 1}), "expected out to be a plain value"),
         (edit(stem__kernel=[3, 3, 3]), "expected kernel to be 2 integers"),
         (edit(stem__kernel=0), "expected kernel to be 2 integers from 1, got 0"),
+        (edit(stem__bias="False or x"), "expected bias to be true or false, got 'False or x'"),
         (edit(stem__groups=5), "Conv2d groups=5 does not divide"),
         (edit(stem__init="__import__('os')"), "expected an initialisation law"),
         (edit(activation__form="relu({0}); evil"), "expected one of"),
