@@ -234,7 +234,10 @@ MODELS: dict[str, ir.Model] = {
     "metaformer_s12_relu": _ablation(channel_mlp="relu"),
     "metaformer_s12_silu": _ablation(channel_mlp="silu"),
     "metaformer_s12_noresidual": _ablation(residual=False),
-    "metaformer_s12_nomlp": _ablation(channel_mlp="none"),
+    "metaformer_s12_nomlp": _ablation(
+        channel_mlp="none",
+        note="the released code keeps the second LayerScale, 3,328 parameters, where no MLP is left to scale",
+    ),
     "metaformer_s12_ppp_attn": _ablation(*POOL[:3], "attention", position=4, norm="layer"),
     "metaformer_s12_pp_attn_attn": _ablation(
         *POOL[:2], "attention", "attention", position=3, norm="layer"
