@@ -16,6 +16,9 @@ pass, as in all but the first of a step's children, on both sides.
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
+import random
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,13 +29,16 @@ from torch import Tensor, nn
 import nasflow
 from benchmarks.lowering import interval, ratios, seconds
 from nasflow.errors import SpaceError
+from nasflow.ir.graph import Graph
+from nasflow.ir.space import Space
 from nasflow.lower import Supernet
+from nasflow.lower.elastic import biggest, drawn
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"size": 96, "classes": 100},
-    "ofa": {},
-    "bignas": {},
-    "nasvit": {},
+    "ofa": {"sizes": (128, 160)},
+    "bignas": {"sizes": (128, 160)},
+    "nasvit": {"sizes": (128, 160)},
     "resnet": {"size": 32, "classes": 10, "skeleton": "cifar", "widths": (1, 2), "groups": (1, 4)},
     "vit": {"size": 64, "classes": 10, "patches": (8,), "heads": (3, 6), "depths": (3, 6)},
     "swin": {"size": 64, "classes": 10, "widths": (32, 64), "depths": (2, 2, 4, 2)},
@@ -40,6 +46,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 BATCH = 4
 WARM, TIMED = 40, 20
+DRAWN = 1000
+"""Random networks that distinct weights are counted from."""
 
 
 def step(module: nn.Module, x: Tensor) -> Callable[[], None]:
@@ -86,9 +94,36 @@ def memory(net: Supernet) -> str:
     biggest = sum(t.numel() for t in child.tensors().values() if t.requires_grad)
     if held <= 1.05 * biggest:
         return f"{held / biggest:.2f}"
-    distinct = sum(torch.Size(shared.shape).numel() for shared in net.shares.shared.values()
-                   if shared.weight.trainable)  # fmt: skip
-    return f"{held / distinct:.2f}*"
+    return f"{held / distinct(net.space):.2f}*"
+
+
+def distinct(space: Space) -> int:
+    """Return the sum of the sizes of a space's distinct weights, counted from its networks alone.
+
+    A weight is told by where it stands in the graph, and has the biggest shape that some network gives it:
+    the same networks as a supernet looks at, and more random ones.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def visit(graph: Graph, lead: str) -> None:
+        for node in graph.nodes:
+            here = f"{lead}/{node.origin or node.weights}"
+            if isinstance(node.content, Graph):
+                visit(node.content, here)
+                continue
+            for weight in node.content.weights:
+                if weight.trainable:
+                    copies = range(weight.copy[1]) if weight.copy else (0,)
+                    for copy in copies:
+                        key = f"{here}/{weight.name}#{copy}"
+                        old = shapes.get(key, weight.shape)
+                        shapes[key] = tuple(map(max, zip(old, weight.shape, strict=True)))
+
+    rng = random.Random(1)
+    points = itertools.chain(biggest(space), (drawn(space, rng) for _ in range(DRAWN)))
+    for point in points:
+        visit(space.bind(point), "")
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def switching(net: Supernet) -> tuple[float, float, float]:
