@@ -107,3 +107,26 @@ def test_a_space_of_other_decisions_is_refused_in_one_line(where: str) -> None:
     ) as caught:
         Mixed(ir.Space(closing(x)))
     assert "\n" not in str(caught.value)
+
+
+def test_a_branch_may_be_a_block_of_many_operations() -> None:
+    space = nasflow.space("nas_bench_macro", size=8, channels=4)
+    mixed = Mixed(space)
+    assert [d.name for d in mixed.decisions] == [d.name for d in space.decisions]
+    logits = mixed(torch.randn(2, 3, 8, 8))
+    logits.sum().backward()
+    found = [alpha.grad for alpha in mixed.alphas]
+    assert all(gradient is not None and float(gradient.abs().sum()) > 0 for gradient in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "what"),
+    [
+        ("nasnet", {"blocks": 1, "repeats": 1, "filters": 4}, "combine"),
+        ("ofa", {}, "input's size"),
+        ("inception", {}, "repeats"),
+    ],
+)
+def test_what_stands_in_the_way_is_named(name: str, settings: dict[str, int], what: str) -> None:
+    with pytest.raises(SpaceError, match=what):
+        Mixed(nasflow.space(name, **settings))
