@@ -90,6 +90,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "nas": {"size": 16, "classes": 5, "blocks": 4, "layers": 2, "filters": (4, 6), "pools": (3,)},
     "enas": {"size": 16, "classes": 5, "repeats": 1, "filters": 4, "nodes": 2},
     "smash": {"size": 16, "classes": 5, "layers": (1, 1), "banks": 2, "bank": 8, "kernels": (3, 5)},
+    "enas_macro": {"size": 16, "classes": 5, "layers": 3, "filters": 4},
     "nas_bench_201": {"size": 16, "classes": 5, "filters": 4, "cells": 1},
     "nas_bench_macro": {"size": 16, "classes": 5, "channels": 4},
     "halonet": {"size": 64, "classes": 5, "widths": (16, 32), "deepest": (1, 1, 2, 1), "heads": (2, 2, 4, 4),
