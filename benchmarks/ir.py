@@ -12,8 +12,8 @@ Seconds are of the processor (this thread), so that other work on the machine di
 from __future__ import annotations
 
 import argparse
-import gc
 import dataclasses
+import gc
 import random
 import statistics
 import subprocess
