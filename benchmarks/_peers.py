@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from itertools import count
 from typing import Any
 
-Propose = Callable[[], tuple[dict[str, Any], Callable[[float], None]]]
+Propose = Callable[[], tuple[dict[str, Any], Callable[[float], object]]]
 """Return a point, and what takes its reward."""
 
 
@@ -26,7 +26,7 @@ def optuna(sampler: str, space: Any, seed: int) -> Propose:
         direction="maximize", sampler=getattr(optuna.samplers, sampler)(seed=seed)
     )
 
-    def propose() -> tuple[dict[str, Any], Callable[[float], None]]:
+    def propose() -> tuple[dict[str, Any], Callable[[float], object]]:
         trial = study.ask()
         point = {d.name: trial.suggest_categorical(d.name, d.options) for d in space.decisions}
         return point, lambda reward: study.tell(trial, reward)
@@ -45,7 +45,7 @@ def pyglove(space: Any, seed: int) -> Propose:
     algorithm = evolution.regularized_evolution(population_size=20, tournament_size=10, seed=seed)
     algorithm.setup(template.dna_spec())
 
-    def propose() -> tuple[dict[str, Any], Callable[[float], None]]:
+    def propose() -> tuple[dict[str, Any], Callable[[float], object]]:
         dna = algorithm.propose()
         point = dict(template.decode(dna).items())
         return point, lambda reward: algorithm.feedback(dna, reward)
@@ -66,7 +66,7 @@ def syne_tune(space: Any, seed: int) -> Propose:
     )
     trials = count()
 
-    def propose() -> tuple[dict[str, Any], Callable[[float], None]]:
+    def propose() -> tuple[dict[str, Any], Callable[[float], object]]:
         point, trial = searcher.suggest(), next(trials)
         return point, lambda reward: searcher.on_trial_complete(trial, point, -reward)
 

@@ -22,6 +22,7 @@ SMALL = {
     "rl": {"batch": 4, "epochs": 2, "hidden": 8, "learning_rate": 0.01},
     "evolution": {"population": 5, "sample": 2, "crossover": 0.5},
     "local_search": {"start": 3},
+    "nao": {"warmup": 6, "batch": 4, "epochs": 5},
     **{name: {"coarse": 2} for name in ("alphanet", "nasvit", "ofa", "sandwich", "single_path")},
 }
 
