@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import linecache
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,15 @@ def assemble(child: Child) -> nn.Module:
     It computes what the module written from the child's graph does, and has its state dict; it
     takes milliseconds, because forwards of blocks that are wired alike are one function.
     """
-    return _module(child.plan, child.state, child.training)
+    # Thousands of new dictionaries would have the garbage collector look through all that the
+    # supernet keeps, again and again, while nothing here can be garbage.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _module(child.plan, child.state, child.training)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _module(plan: Plan, state: Sequence[Any], training: bool) -> nn.Module:

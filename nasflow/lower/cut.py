@@ -87,8 +87,8 @@ class Cut:
         return cut
 
     def copy(self, shared: Tensor) -> Tensor:
-        """Return the part that the child takes, in memory of its own."""
-        found = self(shared)
+        """Return the part that the child takes, in memory of its own; autograd is off."""
+        found = self.adapted(self.at_once(shared))
         return found.clone() if self.whole and not (self.gathers or self.blocks) else found
 
     def adapted(self, cut: Tensor) -> Tensor:
