@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from nasflow import ir
 from nasflow.errors import ConfigError
@@ -35,6 +35,9 @@ class CompoundScaling:
     `resolution` are names or patterns of the decisions to scale; by default those of `ir.factors`,
     else what the space calls depth (or layers), width and resolution.
     """
+
+    exact_proposals: ClassVar[bool] = True
+    """Hard limits refuse proposals, they do not move them: a network near a scaled one is not it."""
 
     def __init__(
         self,

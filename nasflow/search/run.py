@@ -156,7 +156,9 @@ class Parts:
                 raise _missing("strategy")
             space: Any = self.limited or self.space
             made = strategies.create(self.plan["strategy"], space, self.seed)
-        return Steered(made, self.limited, self.seed) if self.limited else made
+        if self.limited is None or getattr(made, "exact_proposals", False):
+            return made
+        return Steered(made, self.limited, self.seed)
 
     def _work(self) -> Work | None:
         if self.plan["evaluator"] is None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from nasflow.discovery import names
 from nasflow.errors import ConfigError
 from nasflow.search import limited, objective
 from nasflow.search.limited import Limited
+from nasflow.search.run import search
 from nasflow.search.steer import MISSES, Steered
 from nasflow.search.strategy import Result, create
 
@@ -197,3 +199,18 @@ def test_any_strategy_proposes_within_the_limits_and_resumes(
     again = steered()
     again.restore(json.loads(json.dumps(two.state())))
     assert drive(again, 6) == asked[6:]
+
+
+def test_networks_of_a_rule_are_refused_not_moved(tmp_path: Path) -> None:
+    vit = {"name": "vit", "patches": [1, 4], "heads": [1, 3], "depths": [1, 4], "scale": 4.0}
+    search(
+        space=vit | {"classes": 10, "channels": 1, "size": 8},
+        strategy={"name": "compound_scaling"},
+        evaluator={"_target_": "nasflow.evaluate.Cost"},
+        objective={"measures": {"macs": "min"}, "limits": {"macs": 40_000_000}},
+        budget={"trials": 100},
+        out=tmp_path,
+    )
+    lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    told = [line for line in lines if line["t"] == "result"]
+    assert len([line for line in told if not line["error"]]) == 1  # the baseline alone is within
