@@ -203,9 +203,10 @@ def _check_option(word: str, groups: dict[str, tuple[str, ...]]) -> None:
 
 def _check_shape(command: str, config: DictConfig) -> None:
     """Refuse a command's field that was taken away, and one with fields below it that became a value."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     own = OmegaConf.load(CONF / f"{PRIMARY.get(command, command)}.yaml")
+    assert isinstance(own, DictConfig)
     by_default = [
         key
         for entry in own.get("defaults", ())

@@ -80,7 +80,9 @@ def test_uniform_laws(law: str, values: tuple[float, ...], bound: float) -> None
 @pytest.mark.parametrize(("out", "channels"), [(8, 8), (16, 8), (8, 16)])
 def test_identity_copies_channels(out: int, channels: int) -> None:
     """Yu & Koltun (2016), equations 4 and 5: what goes in comes out, spread or gathered."""
-    weight = Weight("weight", (axis(out), axis(channels), axis(3), axis(3)), Init("identity", (4.0, 0.0)))
+    weight = Weight(
+        "weight", (axis(out), axis(channels), axis(3), axis(3)), Init("identity", (4.0, 0.0))
+    )
     target = torch.full(weight.shape, math.nan)
     fill(target, weight, fans([weight]), torch.Generator().manual_seed(0))
     x = torch.randn(1, 4, 5, 5).repeat_interleave(channels // 4, dim=1)

@@ -10,7 +10,9 @@ import yaml
 import nasflow
 
 CONF = Path(__file__).parents[2] / "conf" / "space"
-SIZES = {"nfnet": 32}  # the smallest images that a family takes, where they are not the digits' 8 x 8
+SIZES = {
+    "nfnet": 32
+}  # the smallest images that a family takes, where they are not the digits' 8 x 8
 FAMILIES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
