@@ -6,7 +6,8 @@ import random
 from collections import deque
 from typing import Any
 
-from nasflow.errors import ConfigError, nearest
+from nasflow.discovery import models
+from nasflow.errors import ConfigError, PointError, nearest
 from nasflow.ir import Point, Space
 from nasflow.search.strategy import Result
 from strategies._points import Seen, dump_random, load_random, thaw
@@ -38,14 +39,10 @@ class Evolution:
             raise ConfigError(
                 f"strategy.sample: expected 1 to strategy.population ({population}), got {sample}"
             )
-        for name in start:
-            if name not in space.points:
-                hint = nearest(name, space.points)
-                raise ConfigError(f"strategy.start: {space.name} has no point {name!r}{hint}")
         self.space, self.sample, self.crossover = space, sample, crossover
         self.rng = random.Random(seed)
         self.seen = Seen(space)
-        self.founders = [space.points[name] for name in start]  # known points yet to be proposed
+        self.founders = [named(space, name) for name in start]  # known points yet to be proposed
         self.orphans = max(population - len(start), 0)  # random points yet to be proposed
         self.alive: deque[tuple[Point, float]] = deque(maxlen=population)
 
@@ -101,3 +98,17 @@ class Evolution:
         self.orphans = state["orphans"]
         self.alive.clear()
         self.alive.extend((thaw(point), reward) for point, reward in state["alive"])
+
+
+def named(space: Space, name: str) -> Point:
+    """Return a named point of the space or of its family; raises ConfigError where there is none."""
+    if name in space.points:
+        return space.complete(space.points[name])
+    known = {m: entry for m, (family, entry) in models().items() if family == space.name}
+    if name not in known:
+        hint = nearest(name, [*space.points, *known])
+        raise ConfigError(f"strategy.start: {space.name} has no point {name!r}{hint}")
+    try:
+        return space.complete(known[name].point)
+    except PointError as error:
+        raise ConfigError(f"strategy.start: {name} is no point of this space: {error}") from error

@@ -51,6 +51,15 @@ def test_it_starts_from_named_points() -> None:
         Evolution(space, start=("c",))
 
 
+def test_it_starts_from_models_of_the_family() -> None:
+    space = nasflow.space("nas_bench_macro")
+    point = Evolution(space, start=("nas_bench_macro_best",)).ask()
+    assert (
+        point is not None
+        and space.bind(point).params == nasflow.model("nas_bench_macro_best").params
+    )
+
+
 def test_a_sample_larger_than_the_population_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"strategy\.sample: expected 1 to .*\(5\), got 6"):
         Evolution(flat(2), population=5, sample=6)
