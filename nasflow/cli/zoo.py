@@ -42,6 +42,7 @@ def run(config: DictConfig) -> int:
         )
     gc.disable()  # looking for cycles among what is built would take a third of the time
     rows = [_row(name, *models[name]) for name in chosen]
+    gc.freeze()  # nor when the process ends
     gc.enable()
     if config.format == "json":
         entries = [
