@@ -174,7 +174,7 @@ def build(factory: Callable[..., Any], what: str, *arguments: Any, **settings: A
         return factory(*arguments, **settings)
     except NasflowError:
         raise
-    except Exception as error:
+    except Exception as error:  # it is a user's code, which may raise anything
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(
             f"{what} cannot be made: {type(error).__name__}: {error} "

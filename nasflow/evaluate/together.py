@@ -52,7 +52,7 @@ def train_together(
     )
     try:
         trainer.fit()
-    except Exception as error:
+    except Exception as error:  # whatever a worker died of, Ray raises as one of many classes
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
         last = lines[-1].strip() if lines else type(error).__name__
         raise RunError(
