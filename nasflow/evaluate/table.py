@@ -121,7 +121,8 @@ def read(path: Path) -> dict[str, list[Any]]:
     from pyarrow import parquet
 
     try:
-        return dict(parquet.read_table(path).to_pydict())
+        with parquet.ParquetFile(path) as file:  # `read_table` would import pandas
+            return dict(file.read().to_pydict())
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0] if path.exists() else "no such file"
         raise DataError(f"benchmark table {path}: {reason}") from error
