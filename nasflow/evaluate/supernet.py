@@ -30,6 +30,7 @@ from nasflow.evaluate.checkpoint import (
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, cost
 from nasflow.evaluate.failure import blame_candidate
+from nasflow.evaluate.minibatch import Minibatches
 from nasflow.evaluate.paths import Uniform
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.sharing import Sharing
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 FOLDER = "supernet"
 CALIBRATION_BATCH = 128  # whatever the recipe: a child is worth the same in every run
 CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
+TAUGHT = "strategy.json"  # what a strategy has learned between epochs
 Observe = Callable[[dict[str, float]], None]
 
 
@@ -214,6 +216,13 @@ class SharedWeights:
             train_together(spec, folder, seed, workers, observe)
         else:
             self.train(rules, folder, seed, observe)
+        self.recall(rules, folder)
+
+    def recall(self, rules: Any, folder: Path) -> None:
+        """Let a strategy that learns between epochs have what it learned in this run's training."""
+        path = folder / FOLDER / TAUGHT
+        if hasattr(rules, "alternate") and path.is_file():
+            rules.restore(json.loads(path.read_text()))
 
     @property
     def together(self) -> bool:
@@ -250,19 +259,28 @@ class SharedWeights:
         except OSError as error:
             raise RunError(f"cannot create the folder {place}: {error.strerror}") from error
         if (place / CHECKPOINT).exists():
-            history = _resume(place / CHECKPOINT, training, identity)
+            history, taught = _resume(place / CHECKPOINT, training, identity)
+            if taught is not None:
+                rules.restore(taught)
         start = time.monotonic() - (history[-1]["seconds"] if history else 0.0)
         with own_randomness(training.data), _threads(self.threads):
             while training.epoch < self.recipe.epochs:
                 entry = self._epoch(training, start)
+                if hasattr(rules, "alternate"):
+                    reward = self._minibatches(training, seed)
+                    entry |= rules.alternate(training.epoch - 1, reward)
+                    entry["seconds"] = time.monotonic() - start
                 history.append(entry)
                 if rank == 0:
-                    notes = {"identity": identity, "history": history}
+                    taught = rules.state() if hasattr(rules, "alternate") else None
+                    notes = {"identity": identity, "history": history, "taught": taught}
                     save_training(place / CHECKPOINT, training, notes)
                     observe(entry)
         if rank == 0:
             document = {"training": identity, "history": history}
             write_bytes(place / RESULT, json.dumps(document, indent=1).encode())
+            if hasattr(rules, "alternate"):
+                write_bytes(place / TAUGHT, json.dumps(rules.state()).encode())
             with training.averaged():
                 write_tensors(place / WEIGHTS, training.supernet.state_dict(), identity)
 
@@ -293,6 +311,13 @@ class SharedWeights:
             entry["skipped"] = training.skipped
         entry["seconds"] = time.monotonic() - start
         return entry
+
+    def _minibatches(self, training: Sharing, seed: int) -> Minibatches:
+        if not len(self.data.validation):
+            raise ConfigError(
+                "a strategy that learns from held-out images needs some: set data.validation above 0"
+            )
+        return Minibatches(training, f"{seed}/{training.epoch}")
 
     def _watched(self, training: Sharing) -> dict[str, float]:
         found = {}
@@ -360,7 +385,10 @@ def _fill(
             tensor.data = torch.from_numpy(array).to(device)
 
 
-def _resume(path: Path, training: Sharing, identity: Mapping[str, Any]) -> list[dict[str, float]]:
+def _resume(
+    path: Path, training: Sharing, identity: Mapping[str, Any]
+) -> tuple[list[dict[str, float]], dict[str, Any] | None]:
+    """Put a training into the state it had; return its history and what the strategy had learned."""
     tensors, stored = read_tensors(path)
     before = stored.get("notes", {}).get("identity", {})
     for key, value in identity.items():
@@ -373,6 +401,7 @@ def _resume(path: Path, training: Sharing, identity: Mapping[str, Any]) -> list[
     }
     if teacher:
         training.teach(teacher)
-    history: list[dict[str, float]] = load_training(path, training)["history"]
+    notes = load_training(path, training)
+    history: list[dict[str, float]] = notes["history"]
     training.skipped = int(history[-1].get("skipped", 0))
-    return history
+    return history, notes.get("taught")

@@ -94,6 +94,13 @@ class OneShot(Strategy, Protocol):
         Each list has an entry for every weight of the supernet, None where a path has no part in it.
         """
 
+    def alternate(self, epoch: int, reward: Callable[[Point], float | None]) -> dict[str, float]:
+        """Learn after epoch `epoch` (from 0) of the weights; return measures to report of it.
+
+        ``reward(point)`` is a child's accuracy on one batch of held-out images, None where it cannot run. `paths` may
+        follow from what is learned here: `state` is kept with the weights' checkpoint then.
+        """
+
     def initialise(self, supernet: Supernet) -> None:
         """Change the weights of a new supernet in place; if not defined, operations' own laws hold."""
 

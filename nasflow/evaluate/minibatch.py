@@ -1,0 +1,49 @@
+"""Reward children by one batch of held-out images each, while their shared weights are being trained."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import torch
+
+from nasflow.errors import SpaceError
+from nasflow.evaluate.sharing import Sharing, fitted, regularise
+
+if TYPE_CHECKING:
+    from nasflow.ir import Point
+
+
+class Minibatches:
+    """Return a child's accuracy on a random batch of validation images, as ENAS rewards its controller.
+
+    Norms take the statistics of that batch, dropout is off, and the weights are those of this
+    moment (Pham et al., 2018, section 2.2; the authors' code normalises so too). A call costs one forward pass.
+    ``seed`` fixes the batches; processes that train together all get what the first one measured.
+    """
+
+    def __init__(self, training: Sharing, seed: str) -> None:
+        self.training, self.draw = training, random.Random(seed)
+        self.batch = min(training.recipe.batch, len(training.data.validation))
+
+    @torch.no_grad()
+    def __call__(self, point: Point) -> float | None:
+        """Return the accuracy, in [0, 1]; None for a child that needs weights which are not there."""
+        training = self.training
+        indices = self.draw.sample(range(len(training.data.validation)), self.batch)
+        try:
+            child = training.supernet.at(point).train()
+        except SpaceError:
+            return None
+        regularise(child, False)
+        part = training.data.validation.take(torch.tensor(indices, device=training.device))
+        images = training.data.normalise(part.images)
+        if training.recipe.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        with training.autocast:
+            outputs = child(fitted(images, child))
+        logits = outputs[0] if isinstance(outputs, tuple) else outputs
+        right = (logits.argmax(1) == part.labels).float().mean()
+        if training.world > 1:
+            torch.distributed.broadcast(right, 0)
+        return float(right)

@@ -1,0 +1,89 @@
+"""Train shared weights and the controller that draws from them in turns, as ENAS does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from nasflow.errors import ConfigError
+from nasflow.ir import Point, Space
+from strategies.rl import RL, Moving
+
+
+class ENAS(RL):
+    """Let the controller's own draws train the weights, and the weights' accuracies the controller.
+
+    Each step of the weights trains one child drawn from the controller; after each epoch the
+    controller takes ``updates`` steps of REINFORCE, each on ``batch`` children rewarded by their
+    accuracy on one batch of held-out images (Pham et al., 2018, "ENAS", section 2.2). Then it
+    proposes children, which are judged in the weights as they then are, and goes on learning from what
+    they were worth. Defaults are those of the paper (section 3.1) and of its authors' code for micro cells
+    (github.com/melodyguan/enas), where an epoch is followed by 30 updates.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int = 0,
+        *,
+        updates: int = 5,
+        batch: int = 10,
+        learning_rate: float = 0.0035,
+        entropy: float = 0.0001,
+        baseline: float = 0.99,
+        hidden: int = 64,
+        init: float = 0.1,
+        temperature: float = 5.0,
+        tanh_limit: float | None = 2.5,
+    ) -> None:
+        if not isinstance(updates, int) or isinstance(updates, bool) or updates < 1:
+            raise ConfigError(f"strategy.updates: expected a whole number from 1, got {updates!r}")
+        super().__init__(
+            space,
+            seed,
+            algorithm="reinforce",
+            learning_rate=learning_rate,
+            batch=batch,
+            entropy=entropy,
+            baseline=baseline,
+            hidden=hidden,
+            init=init,
+            temperature=temperature,
+            tanh_limit=tanh_limit,
+        )
+        self.begun, self.updates = seed, updates
+        # Accuracies on a batch, by its own statistics, are no measure for those of the search.
+        self.lessons = Moving(baseline)
+
+    def paths(self, step: int, steps: int) -> list[Point]:
+        """Return one child, drawn from the controller as it is now."""
+        return [self.controller.draw(random.Random(f"{self.begun}/{step}"))[0]]
+
+    def alternate(self, epoch: int, reward: Callable[[Point], float | None]) -> dict[str, float]:
+        """Take the updates that follow an epoch; return the mean reward of their children."""
+        rng = random.Random(f"{self.begun}/controller/{epoch}")
+        told, self.told = self.told, []
+        rewards: list[float] = []
+        for _ in range(self.updates):
+            for _ in range(self.batch):
+                point, scores = self.controller.draw(rng)
+                worth = reward(point)
+                if worth is not None:
+                    advantage = self.lessons.advantage(worth)
+                    self.told.append((self.controller.steps(point), scores, advantage))
+                    self.lessons.add(worth)
+                    rewards.append(worth)
+            self._update()
+            self.told = []
+        self.told = told
+        return {"reward": sum(rewards) / len(rewards)} if rewards else {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on bit for bit, as JSON."""
+        return {**super().state(), "lessons": self.lessons.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        super().restore(state)
+        self.lessons.restore(state["lessons"])
