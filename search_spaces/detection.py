@@ -4,7 +4,9 @@ Cai & Vasconcelos, "Cascade R-CNN: Delving into High Quality Object Detection", 
 figure 3(d), with the masks of He et al., "Mask R-CNN", ICCV 2017 (arXiv 1703.06870), figure 4 right, on Lin et
 al.'s feature pyramid (CVPR 2017, arXiv 1612.03144, section 3), as the papers of the backbones train and count
 it: Swin (arXiv 2103.14030, appendix A2.2), ConvNeXt, RepLKNet and RevCol with their released configurations.
-With one stage and no masks it is Faster R-CNN (Ren et al., 2015, arXiv 1506.01497).
+With one stage and no masks it is Faster R-CNN (Ren et al., 2015, arXiv 1506.01497). Where every stage's masks
+build on those of the stage before, and all heads see what kind of stuff is where, it is Chen et al.'s "Hybrid
+Task Cascade" (CVPR 2019, arXiv 1901.07518); HTC++ also lets the coarsest map attend to itself (Swin, A2.2).
 
 Which of the proposals are kept is no part of the network: it depends on the picture how many remain. So boxes
 are its second input, and each stage refines those of the stage before.
@@ -13,74 +15,17 @@ are its second input, and each stage refines those of the stage before.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from nasflow import ir
+from nasflow.ir.blocks import attention, mlp
 from search_spaces import convnext, replknet, resnet, revcol, swin
+from search_spaces._backbones import BACKBONES, STRIDES, Backbones, Maps, check, choose, point
 
-STRIDES = (4, 8, 16, 32)
 ANCHORS = 3  # shapes of box at each place
 SCALES = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067))
 """What each stage multiplies its deltas by: later ones move boxes less (section 4.1 of the cascade)."""
-
-Maps = tuple[ir.Value, ...]
-
-# -- backbones: an image to the maps of four stages ---------------------------------------------------
-
-
-def resnet_maps(image: ir.Value, deepest: tuple[int, ...] = (3, 4, 23, 3)) -> Maps:
-    units = resnet.Recipe(("basic", "bottleneck"), ("post",), ("none",), (1,), (1,), "batch")
-    return tuple(resnet.stages(image, units, deepest=deepest))
-
-
-def swin_maps(
-    image: ir.Value,
-    widths: tuple[int, ...] = (96, 128, 192),
-    windows: tuple[int, ...] = (7, 12),
-    depths: tuple[int, ...] = (2, 2, 18, 2),
-) -> Maps:
-    """Each stage's map with a norm of its own."""
-    maps = swin.stages(image, 4, widths, windows, depths, 0.0)
-    normed = [ir.LayerNorm()(x, name=f"norm{i}") for i, x in enumerate(maps, 1)]
-    return tuple(ir.Rearrange("h w d -> C=d h w")(x) for x in normed)
-
-
-def convnext_maps(
-    image: ir.Value,
-    widths: tuple[int, ...] = (96, 128, 192, 256),
-    deepest: tuple[int, ...] = (3, 3, 27, 3),
-) -> Maps:
-    """Each stage's map with a norm of its own."""
-    maps = convnext.stages(image, 4, widths, deepest, 0.0)
-    return tuple(convnext.norm(x, f"norm{i}") for i, x in enumerate(maps, 1))
-
-
-def replknet_maps(
-    image: ir.Value,
-    widths: tuple[int, ...] = (64, 128, 192, 256),
-    kernels: tuple[int, ...] = replknet.KERNELS,
-    deepest: tuple[int, ...] = (2, 2, 18, 2),
-) -> Maps:
-    return tuple(replknet.stages(image, widths, kernels, deepest, 0.0))
-
-
-def revcol_maps(
-    image: ir.Value,
-    widths: tuple[int, ...] = (64, 72, 128, 224, 360),
-    deepest: tuple[int, ...] = (3, 3, 8, 3),
-    columns: int = 16,
-) -> Maps:
-    return tuple(revcol.stages(image, 4, widths, deepest, columns, 0.0))
-
-
-BACKBONES: dict[str, Callable[..., Maps]] = {
-    "resnet": resnet_maps,
-    "swin": swin_maps,
-    "convnext": convnext_maps,
-    "replknet": replknet_maps,
-    "revcol": revcol_maps,
-}
+HEAD_WIDTH = 32  # of the coarsest map's attention, as in Swin's last stage
 
 # -- neck and heads -----------------------------------------------------------------------------------
 
@@ -142,16 +87,56 @@ def box_head(
 
 
 @ir.block
-def mask_head(x: ir.Value, classes: int, width: int) -> ir.Value:
-    """Cut out each region for each class: (C, T, 14, 14) -> (classes, T, 28, 28)."""
+def mask_head(
+    x: ir.Value, *before: ir.Value, classes: int, width: int
+) -> tuple[ir.Value, ir.Value]:
+    """Cut out each region for each class: (C, T, 14, 14) -> (classes, T, 28, 28), and what it saw.
+
+    What the stage ``before`` saw is mapped and added (Hybrid Task Cascade, section 3.1.2).
+    """
+    for seen in before:
+        x = ir.Add()(x, ir.Activation("relu")(conv(seen, width, 1, name="before")))
     for i in range(1, 5):
         x = ir.Activation("relu")(conv(x, width, name=f"conv{i}"))
+    seen = x
     # A transposed 2x2 convolution of stride 2: each pixel becomes four, and their bias is one.
     x = conv(x, 4 * width, 1, name="enlarge", bias=False)
     x = ir.Rearrange("(c p q) t h w -> C=c t H=(h p) W=(w q)", (("p", 2), ("q", 2)))(x)
     bias = ir.Parameter(("C", "T", "H", "W"), (width, 1, 1, 1))(name="enlarge_bias")
     x = ir.Activation("relu")(ir.Add()(x, bias))
-    return conv(x, classes, 1, name="masks")
+    return conv(x, classes, 1, name="masks"), seen
+
+
+@ir.block
+def semantic_branch(*maps: ir.Value, width: int, kinds: int) -> tuple[ir.Value, ir.Value]:
+    """Tell what kind of stuff each place shows: all maps, at the second's size, summed and convolved.
+
+    Returns features (width, H, W) and scores (kinds, H, W). Hybrid Task Cascade, section 3.2 and figure 4.
+    """
+
+    def map_relu(x: ir.Value, kernel: int, name: str) -> ir.Value:
+        return ir.Activation("relu")(ir.Conv2d(width, kernel)(x, name=name))
+
+    height, across = maps[1].dim("H"), maps[1].dim("W")
+    parts = [
+        map_relu(x if i == 2 else ir.Resize(height, across, True)(x), 1, f"lateral{i}")
+        for i, x in enumerate(maps, 1)
+    ]
+    x = ir.Add()(*parts)
+    for i in range(1, 5):
+        x = map_relu(x, 3, f"conv{i}")
+    return map_relu(x, 1, "embedding"), ir.Conv2d(kinds)(x, name="scores")
+
+
+@ir.block
+def global_attention(x: ir.Value) -> ir.Value:
+    """Let all places of a map attend to each other: a transformer's block, (C, H, W) -> the same."""
+    height, width = x.dim("H"), x.dim("C")
+    x = ir.Rearrange("c h w -> L=(h w) D=c")(x)
+    y = ir.LayerNorm()(x, name="norm1")
+    x = ir.Add()(x, attention(y, width // HEAD_WIDTH, HEAD_WIDTH, name="attn"))
+    x = ir.Add()(x, mlp(ir.LayerNorm()(x, name="norm2"), 4 * width, name="mlp"))
+    return ir.Rearrange("(h w) d -> C=d h w", (("h", height),))(x)
 
 
 def space(
@@ -163,14 +148,17 @@ def space(
     detections: int = 100,
     stages: int = 3,
     masks: bool = True,
+    stuff: int = 0,
+    context: int = 0,
     width: int = 256,
     hidden: int = 1024,
-    backbones: Mapping[str, Mapping[str, Any]] | tuple[str, ...] = tuple(BACKBONES),
+    backbones: Backbones = tuple(BACKBONES),
 ) -> ir.Space:
     """Return the space of detectors over a choice of backbones.
 
     Their inputs are an image and boxes; their results objectness of five maps and deltas of each, then scores
-    and deltas of each stage, the boxes after the last, and masks of each stage's head for the first of them.
+    and deltas of each stage, the boxes after the last, masks of each stage's head for the first of them, and
+    in the hybrid task cascade scores of stuff.
 
     Args:
         classes: kinds of object, without the background.
@@ -178,52 +166,61 @@ def space(
         proposals, detections: boxes that enter; boxes that masks are made for.
         stages: of the cascade, 1 to 3.
         masks: whether there are heads for masks.
+        stuff: kinds of it that the hybrid task cascade tells apart; 0 for the plain cascade.
+        context: blocks of attention over the whole coarsest map.
         width, hidden: filters of pyramid and heads, and features of the boxes' linear maps.
         backbones: those to choose from; as a mapping also the settings of each.
     """
     _check(size, stages, detections, proposals, backbones)
-    settings = backbones if isinstance(backbones, Mapping) else {name: {} for name in backbones}
     image, boxes = ir.image(channels, size), ir.boxes(proposals)
     kind = ir.choice("box_head", "linear", "convolutions")
     # Deltas for each class as the backbones' papers have them; Faster R-CNN's background has its own, too.
     which = ir.choice("deltas", "classes", "all", "shared", searched=False)
     deltas = 4 * ir.table(which, {"classes": classes, "all": classes + 1, "shared": 1})
 
-    chosen = ir.choice("backbone", *settings)
-    branches = {name: functools.partial(BACKBONES[name], **more) for name, more in settings.items()}
-    maps = pyramid(*ir.switch(chosen, branches)(image), width=width)
+    *finer, coarsest = choose(image, backbones)
+    for i in range(1, context + 1):
+        coarsest = global_attention(coarsest, name=f"context{i}")
+    maps = pyramid(*finer, coarsest, width=width)
+    branch = semantic_branch(*maps, width=width, kinds=stuff, name="stuff") if stuff else ()
+
+    def regions(boxes: ir.Value, side: int, name: str) -> ir.Value:
+        """Look boxes up in the maps, and in the features of stuff: (width, T, side, side)."""
+        found = ir.RoIAlign(side, STRIDES)(boxes, *maps[: len(STRIDES)], name=name)
+        for features in branch[:1]:
+            seen = ir.RoIAlign(14, STRIDES[1:2])(boxes, features, name=f"{name}_stuff")
+            if side < 14:
+                seen = ir.AvgPool((1, 2, 2), (1, 2, 2), 0)(seen)
+            found = ir.Add()(found, seen)
+        return found
+
     results = [*region_proposals(*maps, width=width)]
-    for stage in range(stages):
-        regions = ir.RoIAlign(7, STRIDES)(boxes, *maps[: len(STRIDES)], name=f"regions{stage + 1}")
-        head = f"box_head{stage + 1}"
-        scores, moves = box_head(regions, kind, classes, deltas, width, hidden, name=head)
-        boxes = ir.RefineBoxes(SCALES[stage], size)(boxes, moves, scores, name=f"boxes{stage + 1}")
+    for stage in range(1, stages + 1):
+        x = regions(boxes, 7, f"regions{stage}")
+        scores, moves = box_head(x, kind, classes, deltas, width, hidden, name=f"box_head{stage}")
+        boxes = ir.RefineBoxes(SCALES[stage - 1], size)(boxes, moves, scores, name=f"boxes{stage}")
         results += [scores, moves]
     results.append(boxes)
     if masks:
-        found = ir.Slice("R", 0, detections)(boxes, name="detections")
-        regions = ir.RoIAlign(14, STRIDES)(found, *maps[: len(STRIDES)], name="mask_regions")
-        results += [
-            mask_head(regions, classes, width, name=f"mask_head{stage + 1}")
-            for stage in range(stages)
-        ]
-    return ir.Space(results, name="detection")
+        x = regions(ir.Slice("R", 0, detections)(boxes, name="detections"), 14, "mask_regions")
+        before: tuple[ir.Value, ...] = ()
+        for stage in range(1, stages + 1):
+            found, seen = mask_head(
+                x, *before, classes=classes, width=width, name=f"mask_head{stage}"
+            )
+            results.append(found)
+            before = (seen,) if stuff else ()
+    return ir.Space([*results, *branch[1:]], name="detection")
 
 
-def _check(size: Any, stages: int, detections: int, proposals: int, backbones: Any) -> None:
-    if len(size) != 2 or any(side % STRIDES[-1] for side in size):
-        raise ir.SpaceError(f"detection: expected a size in multiples of {STRIDES[-1]}, got {size}")
+def _check(size: Any, stages: int, detections: int, proposals: int, backbones: Backbones) -> None:
+    check(size, backbones)
     if not 1 <= stages <= len(SCALES):
         raise ir.SpaceError(f"detection: expected 1 to {len(SCALES)} stages, got {stages}")
     if not 1 <= detections <= proposals:
         raise ir.SpaceError(
             f"detection: expected up to {proposals} detections, as many as proposals, got {detections}"
         )
-    for name in backbones:
-        if name not in BACKBONES:
-            raise ir.SpaceError(
-                f"detection: expected backbones among {', '.join(BACKBONES)}, got {name!r}"
-            )
 
 
 # -- published detectors ------------------------------------------------------------------------------
@@ -237,26 +234,44 @@ MATMUL = COUNTER + "; it does not see the products of attention, 10.5 G"
 
 def _cascade(backbone: str, model: ir.Model, source: str, note: str = COUNTER) -> ir.Model:
     """The cascade of the backbones' papers over a published network."""
-    inner = {f"{backbone}/{name}": value for name, value in model.point.items()}
-    point = {"box_head": "convolutions", "backbone": backbone, **inner}
-    return ir.Model(point, {}, source, note=note)
+    return ir.Model({"box_head": "convolutions", **point(backbone, model)}, {}, source, note=note)
+
+
+def _htcpp(
+    backbone: str,
+    model: ir.Model,
+    context: int,
+    source: str,
+    note: str,
+    reconstructed: bool = False,
+) -> ir.Model:
+    """Swin's HTC++ over a published network: stuff of COCO-Stuff, deltas that all classes share."""
+    decisions = {"box_head": "convolutions", "deltas": "shared", **point(backbone, model)}
+    settings = {"stuff": STUFF, "context": context}
+    return ir.Model(decisions, settings, source, reconstructed, note)
 
 
 def _faster_rcnn() -> ir.Model:
-    point: dict[str, Any] = {"unit": "bottleneck", "order": "post", "attention": "none"}
-    point |= {"width": 1, "inner_width": 1, "groups": 1}
-    point |= {f"stage{stage}/depth": depth for stage, depth in enumerate((3, 4, 6, 3), 1)}
-    point = {f"resnet/{name}": value for name, value in point.items()}
-    point |= {"box_head": "linear", "deltas": "all", "backbone": "resnet"}
+    decisions = {
+        **point("resnet", resnet.MODELS["resnet50"]),
+        "box_head": "linear",
+        "deltas": "all",
+    }
     settings = {"classes": 90, "stages": 1, "masks": False}
     note = "on ResNet-50 with a feature pyramid, as torchvision has it; the lecture only cites it"
-    return ir.Model(point, settings, "Ren et al. (2015); Lin et al. (2017)", note=note)
+    return ir.Model(decisions, settings, "Ren et al. (2015); Lin et al. (2017)", note=note)
 
 
 SWIN = "Liu et al. (2021), table 2(b)"
 CONVNEXT = "Liu et al. (2022), table 3"
 REPLKNET = "Ding et al. (2022), results on COCO"
 REVCOL = "Cai et al. (2023), results on COCO"
+HTCPP = "Liu et al. (2021), table 2(c) and appendix A2.2"
+HUGE = (
+    "no configuration is published: Swin's HTC++, with two blocks of attention where Swin has one, has the "
+    "printed parameters; the printed MACs are of a smaller picture, as RevCol-H alone has 6,339 G at 1280 x 800"
+)
+STUFF = 183  # kinds that COCO-Stuff labels, as in MMDetection's configuration of HTC
 
 MODELS: dict[str, ir.Model] = {
     "faster_rcnn": _faster_rcnn(),
@@ -276,4 +291,7 @@ MODELS: dict[str, ir.Model] = {
     ),
     "cascade_mask_rcnn_revcol_b": _cascade("revcol", revcol.MODELS["revcol_b_224"], REVCOL),
     "cascade_mask_rcnn_revcol_l": _cascade("revcol", revcol.MODELS["revcol_l_224"], REVCOL),
+    "htcpp_swin_b": _htcpp("swin", swin.MODELS["swin_b_224"], 1, HTCPP, ""),
+    "htcpp_swin_l": _htcpp("swin", swin.MODELS["swin_l_224"], 1, HTCPP, ""),
+    "htcpp_revcol_h": _htcpp("revcol", revcol.MODELS["revcol_h"], 2, REVCOL, HUGE, True),
 }

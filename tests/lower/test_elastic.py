@@ -74,6 +74,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deeplab": {"size": 64, "classes": 5, "deepest": (1, 1, 2, 1), "units": ("basic",)},
     "detection": {
         "size": (64, 96), "classes": 3, "proposals": 5, "detections": 2, "stages": 2, "width": 8, "hidden": 16,
+        "stuff": 4, "context": 1,
         "backbones": {
             "swin": {"widths": (32,), "windows": (2, 3), "depths": (2, 2, 2, 2)},
             "convnext": {"widths": (8, 16), "deepest": (1, 2, 1, 1)},

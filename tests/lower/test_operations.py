@@ -107,6 +107,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     ],
     "RelativePositions": [((3,), ())],
     "RelativeScores": [((), (WINDOWS.resize(L=4, D=7),) * 2), ((), (HEADS.resize(L=1, D=3),) * 2)],
+    "Resize": [((5, 3), (MAP,)), ((12, 12, True), (MAP,))],
     "RoIAlign": [((3, (4, 8)), (ir.Type(("R", "D"), (5, 4)), MAP, MAP.resize(H=5, W=4)))],
     "Roll": [(((-1, 2), ("H", "W")), (MAP,))],
     "Scale": [((0.5,), (MAP,))],

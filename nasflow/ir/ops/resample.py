@@ -10,7 +10,7 @@ from nasflow.ir.flow import Place, Spans
 from nasflow.ir.operation import Operation, Source, operation
 from nasflow.ir.types import Type
 
-__all__ = ["Upsample"]
+__all__ = ["Resize", "Upsample"]
 
 MODES: Final = ("nearest", "bilinear")
 
@@ -49,3 +49,36 @@ class Upsample(Operation):
     def window(self, *types: Type) -> tuple[int, int]:
         # A pixel sees one of the smaller map, or its neighbours too; strides stay whole numbers.
         return (1 if self.mode == "nearest" else 2, 1)
+
+
+@operation
+class Resize(Operation):
+    """Read a map at ``height`` x ``width`` places, bilinearly: (C, H, W) -> (C, height, width).
+
+    With ``align_corners`` the corner pixels of both maps lie in one place.
+    """
+
+    height: Operand
+    width: Operand
+    align_corners: Operand = False
+
+    def infer(self, *types: Type) -> Type:
+        (x,) = types
+        for side in (self.height, self.width):
+            if type(side) is not int or side < 1:
+                raise TypeRuleError(f"Resize: expected sides from 1, got {side!r}")
+        if x.axes != ("C", "H", "W") or x.dtype != "float":
+            raise TypeRuleError(f"Resize: expected (C H W), got {x!r}")
+        return x.resize(H=self.height, W=self.width)  # type: ignore[arg-type]
+
+    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
+        return (place.result(**place.sizes()),)
+
+    def source(self, *types: Type) -> Source:
+        form = 'F.interpolate({0}, size=({height}, {width}), mode="bilinear"'
+        if self.align_corners:
+            form += ", align_corners=True"
+        return Source(form + ")", {"height": self.height, "width": self.width})  # type: ignore[dict-item]
+
+    def window(self, *types: Type) -> None:
+        return None
