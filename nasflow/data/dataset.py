@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from nasflow.data.augment import Augment
 from nasflow.data.options import check_type
+from nasflow.data.stream import Stream
 from nasflow.errors import ConfigError, DataError
 
 
@@ -29,9 +30,36 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return (channels, height, width) of an image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
     def take(self, indices: torch.Tensor) -> Split:
         """Return the images and labels at ``indices`` (int64), in that order."""
         return Split(self.images[indices], self.labels[indices])
+
+    def sample(self) -> Split:
+        """Return all the images; a `Stream` returns some."""
+        return self
+
+    def loaded(self) -> Split:
+        """Return this part; a `Stream` decodes it."""
+        return self
+
+    def parts(self, count: int) -> Iterator[Split]:
+        """Yield all images in order, ``count`` at a time."""
+        pairs = zip(torch.split(self.images, count), torch.split(self.labels, count), strict=True)
+        return (Split(images, labels) for images, labels in pairs)
+
+    def batches(
+        self, chosen: Sequence[torch.Tensor], augment: Augment, generator: torch.Generator
+    ) -> Iterator[Split]:
+        """Yield the images at each of ``chosen`` (B,), changed as ``augment`` says."""
+        for indices in chosen:
+            part = self.take(indices)
+            yield Split(augment.move(part.images, generator), part.labels)
 
     def to(self, device: torch.device) -> Split:
         """Return this part on ``device``."""
@@ -56,18 +84,21 @@ def _from_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
         return Split(torch.from_numpy(images), torch.from_numpy(labels))
 
 
+Part = Split | Stream
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Hold a data set in memory: three parts, the names of its classes, and what may be augmented.
+    """Hold a data set: three parts, the names of its classes, and what may be augmented.
 
     ``validation`` is held out from the training images (empty where none was asked for); ``test``
     is never looked at by a search.
     """
 
     name: str
-    train: Split
-    validation: Split
-    test: Split
+    train: Part
+    validation: Part
+    test: Part
     class_names: tuple[str, ...]
     augment: Augment = dataclasses.field(default_factory=Augment)
 
@@ -79,21 +110,25 @@ class Dataset:
     @property
     def channels(self) -> int:
         """Return the number of image channels."""
-        return int(self.train.images.shape[1])
+        return self.train.shape[0]
 
     @property
     def size(self) -> tuple[int, int]:
         """Return (height, width) of the images in pixels."""
-        return int(self.train.images.shape[2]), int(self.train.images.shape[3])
+        return self.train.shape[1:]
 
     @functools.cached_property
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and standard deviation of the training images, each (C,), in raw units."""
+        """Return mean and standard deviation of the training images, each (C,), in raw units.
+
+        Those of a stream are measured on some of its images.
+        """
+        images = self.train.sample().images
         sums = torch.zeros(2, self.channels, dtype=torch.float64)
-        for part in torch.split(self.train.images, 4096):  # bounded memory, exact sums
+        for part in torch.split(images, 4096):  # bounded memory, exact sums
             pixels = part.to(torch.float64)
             sums += torch.stack([pixels.sum(dim=(0, 2, 3)), pixels.square().sum(dim=(0, 2, 3))])
-        mean, square = sums / (self.train.images.numel() / self.channels)
+        mean, square = sums / (images.numel() / self.channels)
         deviation = (square - mean.square()).clamp_min(0).sqrt()
         deviation[deviation == 0] = 1.0
         return mean.float(), deviation.float()
@@ -129,8 +164,8 @@ class Dataset:
 
 def assemble(
     name: str,
-    train: Split,
-    test: Split | float,
+    train: Part,
+    test: Part | float,
     *,
     validation: float,
     seed: int,
@@ -148,11 +183,11 @@ def assemble(
     if size is not None and size < 1:
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
     for key, fraction in (("validation", validation), ("test", test)):
-        if not isinstance(fraction, Split):
+        if not isinstance(fraction, Split | Stream):
             check_type(f"data.{key}", fraction, "float")
             if not 0 <= fraction < 1:
                 raise ConfigError(f"data.{key} must be at least 0 and below 1, got {fraction}")
-    if not isinstance(test, Split):
+    if not isinstance(test, Split | Stream):
         train, test = hold_out(name, train, test, seed)
     train, held = hold_out(name, train, validation, seed + 1)
     classes = 1 + max(int(part.labels.max()) for part in (train, held, test) if len(part))
@@ -202,7 +237,7 @@ def _channels_last(first: int, second: int, third: int) -> bool:
     return third in (1, 3, 4) and (first not in (1, 3, 4) or first == second)
 
 
-def hold_out(name: str, split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+def hold_out(name: str, split: Part, fraction: float, seed: int) -> tuple[Part, Part]:
     """Return (kept, held out): ``fraction`` of each class is drawn at random and held out."""
     generator = torch.Generator().manual_seed(seed)
     mask = torch.zeros(len(split), dtype=torch.bool)

@@ -12,26 +12,32 @@ import numpy as np
 
 from nasflow.errors import ConfigError, DataError
 
+MODES = {1: "L", 3: "RGB"}
+
 
 def decode(
     sources: Sequence[Any],
     where: Callable[[int], str],
     channels: int = 3,
     size: int | None = None,
+    centre: float = 1.0,
 ) -> np.ndarray:
     """Return encoded images (bytes or paths) as uint8 (N, H, W, C).
 
-    ``size``: side in pixels; the shorter side is resized to it and the centre cut out. Without it
-    all images must have one size. ``where(i)`` names image ``i`` in errors. Raises `DataError`.
+    ``size``: side in pixels, of the middle square, which has the share ``centre`` of the shorter side.
+    Without it all images must have one size. ``where(i)`` names image ``i`` in errors. Raises `DataError`.
     """
-    mode = {1: "L", 3: "RGB"}.get(channels)
+    mode = MODES.get(channels)
     if mode is None:
         raise ConfigError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
     if not len(sources):
         raise DataError("no images to decode")
 
     def one(index: int) -> np.ndarray:
-        return _pixels(sources[index], where(index), mode, size)
+        picture = opened(sources[index], where(index), mode)
+        picture = picture if size is None else centred(picture, (size, size), centre)
+        pixels = np.asarray(picture, np.uint8)
+        return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
     # Pillow releases the interpreter lock while it decodes, so threads are enough.
     with ThreadPoolExecutor(
@@ -49,17 +55,29 @@ def decode(
     return out
 
 
-def _pixels(source: Any, where: str, mode: str, size: int | None) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def opened(source: Any, where: str, mode: str) -> Any:
+    """Return an encoded image (bytes or a path) as a picture; raise `DataError` naming ``where``."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            picture = image.convert(mode)
+            return image.convert(mode)
     except UnidentifiedImageError as error:
         raise DataError(f"{where}: not a readable image: unknown format") from error
     except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{where}: not a readable image: {error}") from error
-    if size:
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture, np.uint8)
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def centred(picture: Any, size: tuple[int, int], share: float) -> Any:
+    """Return the middle of a picture, with ``share`` of its shorter side, at (height, width), bicubic."""
+    from PIL import Image, ImageOps
+
+    border = (1 - share) / 2
+    return ImageOps.fit(picture, size[::-1], Image.Resampling.BICUBIC, border)
+
+
+def check_centre(share: object) -> None:
+    """Raise ConfigError unless ``share`` can be the share of an image that is kept."""
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    if not number or not 0 < share <= 1:  # type: ignore[operator]
+        raise ConfigError(f"data.centre must be above 0, at most 1, got {share!r}")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from nasflow.data.augment import Augment
-from nasflow.data.dataset import Dataset, Split, assemble, checked, find
-from nasflow.data.images import decode
+from nasflow.data.dataset import Dataset, Part, assemble, checked, find
+from nasflow.data.images import check_centre, decode
 from nasflow.data.options import check_type
+from nasflow.data.stream import stream as streamed
 from nasflow.errors import ConfigError, DataError, nearest
 
 
@@ -25,6 +26,9 @@ def load(
     images: int | None = None,
     size: int | None = None,
     channels: int = 3,
+    centre: float = 1.0,
+    stream: bool = False,
+    workers: int | None = None,
     test: float = 0.2,
     validation: float = 0.1,
     seed: int = 0,
@@ -35,8 +39,10 @@ def load(
     ``image``, ``label``, ``split`` name its columns: bytes (or a struct with a field ``bytes``),
     integers or strings, and strings of which ``train`` and ``held`` name the two parts. Without a
     ``split`` column (null) the fraction ``test`` is held out. ``images`` reads only so many rows of
-    each part (spread evenly). Raises `DataError`.
+    each part (spread evenly). ``centre``, ``stream`` and ``workers`` as in `nasflow.data.folder`;
+    streamed images stay in memory as they are encoded. Raises `DataError`.
     """
+    check_centre(centre)
     check_type("data.images", images, "int | None")
     if images is not None and images < 1:
         raise ConfigError(f"data.images must be at least 1, got {images}")
@@ -45,15 +51,21 @@ def load(
     labels, names = _labels(file, rows[label])
     encoded = [v.get("bytes") if isinstance(v, dict) else v for v in rows[image]]
 
-    def part(chosen: np.ndarray) -> Split:
+    def part(chosen: np.ndarray) -> Part:
         if images is not None and images < len(chosen):
             chosen = chosen[np.linspace(0, len(chosen) - 1, images).round().astype(int)]
+        if stream:
+            return streamed(
+                [_bytes(encoded[i], f"{file}: row {i}") for i in chosen], labels[chosen],
+                files=False, size=size, channels=channels, centre=centre, workers=workers,
+            )  # fmt: skip
         pixels = decode(
-            [encoded[i] for i in chosen], lambda i: f"{file}: row {chosen[i]}", channels, size
-        )
+            [encoded[i] for i in chosen], lambda i: f"{file}: row {chosen[i]}", channels, size,
+            centre,
+        )  # fmt: skip
         return checked(str(file), pixels.transpose(0, 3, 1, 2), labels[chosen])
 
-    given: Split | float = test
+    given: Part | float = test
     chosen = np.arange(len(labels))
     if split:
         marks = np.array(rows[split], dtype=object)
@@ -65,6 +77,12 @@ def load(
         file.stem, part(chosen), given, validation=validation, seed=seed, class_names=names,
         augment=augment,
     )  # fmt: skip
+
+
+def _bytes(value: Any, where: str) -> bytes:
+    if not isinstance(value, bytes):
+        raise DataError(f"{where}: expected an encoded image, got {type(value).__name__}")
+    return value
 
 
 def _read(file: Path, columns: list[str]) -> dict[str, list[Any]]:

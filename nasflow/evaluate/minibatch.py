@@ -36,7 +36,8 @@ class Minibatches:
         except SpaceError:
             return None
         regularise(child, False)
-        part = training.data.validation.take(torch.tensor(indices, device=training.device))
+        chosen = torch.tensor(indices, device=training.device)
+        part = training.data.validation.take(chosen).loaded()
         images = training.data.normalise(part.images)
         if training.recipe.channels_last:
             images = images.to(memory_format=torch.channels_last)

@@ -185,7 +185,9 @@ class Searching:
             rate = self.recipe.learning_rate * self.recipe.factor(epoch + step / steps)
             for group in self.descent.param_groups:
                 group["lr"] = rate
-            batches = [self.data.train.take(o[step * size : (step + 1) * size]) for o in orders]
+            batches = [
+                self.data.train.take(o[step * size : (step + 1) * size]).loaded() for o in orders
+            ]
             train, validation = (self._loss(batch) for batch in batches)
             for number, loss in enumerate(self._step(train, validation, rate)):
                 totals[number] += loss / steps
@@ -233,7 +235,7 @@ class Searching:
     def _loss(self, batch: Split) -> Callable[[], Tensor]:
         """Return the loss on a batch, augmented once."""
         moved = self.data.augment.move(batch.images, self.generator)
-        images = self.data.augment.erase(self.data.normalise(moved), self.generator)
+        images = self.data.augment.hide(self.data.normalise(moved), self.generator)
 
         def loss() -> Tensor:
             outputs = self.mixed(images)

@@ -86,10 +86,6 @@ class Sharing(Training):
 
     def _step(self, chosen: Split, tensors: torch.Generator, numbers: random.Random) -> Tensor:
         self._freeze()
-        if self.world > 1:
-            chosen = Split(
-                chosen.images[self.rank :: self.world], chosen.labels[self.rank :: self.world]
-            )
         images, target = self._batch(chosen, tensors, numbers)
         paths = list(self._children(self.rules.paths(self.step, self.recipe.epochs * self.steps)))
         taught = self._taught(images)

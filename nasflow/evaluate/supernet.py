@@ -146,7 +146,7 @@ class SharedWeights:
             self._load()
             assert self._arrays is not None
             net = Supernet(self.own_space).requires_grad_(False)
-            _fill(net, self._arrays, pick_device(self.device), str(self.weights))
+            fill(net, self._arrays, pick_device(self.device), str(self.weights))
             self._net = net
         return self._net
 
@@ -157,17 +157,17 @@ class SharedWeights:
                 "a search needs held-out images to judge by: set data.validation above 0"
             )
         data, batches = self._data(image_size(graph, self.data))
-        recalibrate(child, batches)
+        recalibrate(child, map(data.normalise, batches))
         return measure(child, data, data.validation)
 
     def _data(self, size: tuple[int, int]) -> tuple[Dataset, list[torch.Tensor]]:
-        """Return the data and the batches that norms are measured on, at a size."""
+        """Return the data and the raw batches that norms are measured on, at a size."""
         if size not in self._prepared:
             data = self.data.limited(self.calibration, 0).prepared(size, pick_device(self.device))
-            images = torch.split(data.train.images, CALIBRATION_BATCH)
+            images = torch.split(data.train.loaded().images, CALIBRATION_BATCH)
             # The last one may be too small to have statistics.
             whole = images[:-1] if len(images) > 1 and len(images[-1]) < 2 else images
-            self._prepared[size] = data, [data.normalise(part) for part in whole]
+            self._prepared[size] = data, list(whole)
         return self._prepared[size]
 
     @property
@@ -218,11 +218,13 @@ class SharedWeights:
             self.train(rules, folder, seed, observe)
         self.recall(rules, folder)
 
-    def recall(self, rules: Any, folder: Path) -> None:
-        """Let a strategy that learns between epochs have what it learned in this run's training."""
+    def recall(self, rules: Any, folder: Path) -> bool:
+        """Let a strategy that learns between epochs have what it learned; tell whether there is anything."""
         path = folder / FOLDER / TAUGHT
-        if hasattr(rules, "alternate") and path.is_file():
-            rules.restore(json.loads(path.read_text()))
+        if not hasattr(rules, "alternate") or not path.is_file():
+            return False
+        rules.restore(json.loads(path.read_text()))
+        return True
 
     @property
     def together(self) -> bool:
@@ -366,9 +368,7 @@ def located(weights: str) -> Path:
     )
 
 
-def _fill(
-    net: Supernet, arrays: Mapping[str, np.ndarray], device: torch.device, where: str
-) -> None:
+def fill(net: Supernet, arrays: Mapping[str, np.ndarray], device: torch.device, where: str) -> None:
     """Let a supernet have weights from arrays, in place where they lie in the CPU's memory."""
     own = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     for name, tensor in own.items():

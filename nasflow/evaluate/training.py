@@ -6,13 +6,13 @@ import functools
 import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from nasflow.data import Dataset, Split
+from nasflow.data import Dataset, Part, Split
 from nasflow.errors import CandidateError, ConfigError
 from nasflow.evaluate.average import Average
 from nasflow.evaluate.recipe import Recipe
@@ -29,6 +29,8 @@ class Training:
     an epoch follows from ``seed`` and the epoch's number alone (order, augmentation, dropout), so
     that a training resumed at an epoch's end goes on exactly as if it had not stopped.
     """
+
+    rank, world = 0, 1  # of processes that train together, each on a part of every batch
 
     def __init__(self, module: nn.Module, data: Dataset, recipe: Recipe, seed: int) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
@@ -61,7 +63,7 @@ class Training:
         a loss that is NaN or infinite.
         """
         order, tensors, numbers = self._randomness()
-        indices = torch.randperm(len(self.data.train), generator=order).to(self.device)
+        batches = self._batches(order, tensors)
         total = torch.zeros((), device=self.device)
         self.module.train()
         for step in range(self.steps):
@@ -71,8 +73,7 @@ class Training:
                 )
             self.step = self.epoch * self.steps + step
             self._set_pace(self.epoch + step / self.steps)
-            chosen = self.data.train.take(indices[step * self.batch : (step + 1) * self.batch])
-            total += self._step(chosen, tensors, numbers)
+            total += self._step(next(batches), tensors, numbers)
             if self.average:
                 self.average.update(self.module, self.step)
             # Reading a loss waits for a GPU, so there it is read once an epoch only.
@@ -80,6 +81,13 @@ class Training:
                 raise CandidateError(f"the loss is NaN or infinite in epoch {self.epoch + 1}")
         self.epoch += 1
         return float(total) / self.steps
+
+    def _batches(self, order: torch.Generator, tensors: torch.Generator) -> Iterator[Split]:
+        """Return an iterator over this process's parts of the epoch's batches, moved at random."""
+        indices = self.data.augment.order(torch.randperm(len(self.data.train), generator=order))
+        chosen = torch.split(indices.to(self.device), self.batch)[: self.steps]
+        mine = [part[self.rank :: self.world] for part in chosen]
+        return iter(self.data.train.batches(mine, self.data.augment, tensors))
 
     def _randomness(self) -> tuple[torch.Generator, torch.Generator, random.Random]:
         text = f"{self.seed}/{self.epoch}".encode()
@@ -116,9 +124,9 @@ class Training:
     def _batch(
         self, chosen: Split, tensors: torch.Generator, numbers: random.Random
     ) -> tuple[torch.Tensor, Target]:
-        """Return augmented images and the loss of logits against their labels."""
+        """Return images augmented further and the loss of logits against their labels."""
         augment = self.data.augment
-        images = augment.erase(self.data.normalise(augment.move(chosen.images, tensors)), tensors)
+        images = augment.hide(self.data.normalise(chosen.images), tensors)
         images, second, weight = augment.mix(images, chosen.labels, numbers)
         if self.recipe.channels_last:
             images = images.to(memory_format=torch.channels_last)
@@ -158,14 +166,14 @@ class Training:
         other = functional.cross_entropy(logits.float(), second, label_smoothing=smoothing)
         return weight * loss + (1 - weight) * other
 
-    def measure(self, split: Split) -> tuple[float, float]:
+    def measure(self, split: Part) -> tuple[float, float]:
         """Return (accuracy in [0, 1], mean cross-entropy) of the kept module on ``split``."""
         return measure(self.best, self.data, split, self.autocast)
 
 
 @torch.no_grad()  # not inference mode: a tensor that a module caches here may be trained with later
 def measure(
-    module: nn.Module, data: Dataset, split: Split, autocast: torch.autocast | None = None
+    module: nn.Module, data: Dataset, split: Part, autocast: torch.autocast | None = None
 ) -> tuple[float, float]:
     """Return (accuracy in [0, 1], mean cross-entropy) of ``module`` on ``split`` of ``data``.
 
@@ -174,11 +182,9 @@ def measure(
     module.eval()
     device = split.labels.device
     right, loss = torch.zeros((), device=device), torch.zeros((), device=device)
-    for images, labels in zip(
-        *(torch.split(t, VALIDATION_BATCH) for t in (split.images, split.labels)), strict=True
-    ):
+    for part in split.parts(VALIDATION_BATCH):
         with autocast or torch.autocast(device.type, enabled=False):
-            logits = module(data.normalise(images)).float()
-        right += (logits.argmax(1) == labels).sum()
-        loss += functional.cross_entropy(logits, labels, reduction="sum")
+            logits = module(data.normalise(part.images)).float()
+        right += (logits.argmax(1) == part.labels).sum()
+        loss += functional.cross_entropy(logits, part.labels, reduction="sum")
     return float(right) / len(split), float(loss) / len(split)

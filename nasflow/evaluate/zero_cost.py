@@ -271,7 +271,7 @@ class ZeroCost:
         """Return the batch at a size (height, width)."""
         if size not in self._batches:
             data = self.data.limited(self.batch, 0).prepared(size, pick_device(self.device))
-            self._batches[size] = data.normalise(data.train.images), data.train.labels
+            self._batches[size] = data.normalise(data.train.loaded().images), data.train.labels
         return self._batches[size]
 
 

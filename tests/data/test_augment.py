@@ -19,7 +19,7 @@ def images(count: int = 64) -> torch.Tensor:
 
 def test_nothing_changes_by_default() -> None:
     plain, x = Augment(), images()
-    assert torch.equal(plain.erase(plain.move(x, seeded()), seeded()), x)
+    assert torch.equal(plain.hide(plain.move(x, seeded()), seeded()), x)
     assert plain.mix(x, torch.arange(64), random.Random(0))[2] == 1.0
 
 
@@ -46,7 +46,7 @@ def test_a_flip_mirrors_about_half_of_the_images() -> None:
 
 
 def test_cutout_erases_a_square_in_all_channels() -> None:
-    erased = Augment(cutout=3).erase(images(), seeded()) == 0
+    erased = Augment(cutout=3).hide(images(), seeded()) == 0
     assert torch.equal(erased[:, 0], erased[:, 1])
     counts = erased[:, 0].sum(dim=(1, 2))
     assert counts.max() == 9  # whole inside,
