@@ -49,13 +49,13 @@ def space(
     return ir.Space(ir.Linear(classes)(x, name="head"), name="deformable_detr")
 
 
-def ring(places: int) -> list[float]:
+def ring(places: int, maps: int = 1) -> list[float]:
     """Return where heads look first: each its own way, place k as far as k steps (appendix A.4)."""
     found = []
     for head in range(HEADS):
         x, y = math.cos(2 * math.pi * head / HEADS), math.sin(2 * math.pi * head / HEADS)
         longest = max(abs(x), abs(y))
-        found += [c / longest * k for k in range(1, places + 1) for c in (x, y)]
+        found += [c / longest * k for k in range(1, places + 1) for c in (x, y)] * maps
     return found
 
 
@@ -69,10 +69,14 @@ def encoder_layer(
     hidden: ir.Operand,
 ) -> ir.Value:
     y = deformable_attention(x, ir.Add()(x, position), side, places, start, name="attn")
-    x = ir.LayerNorm()(ir.Add()(x, y), name="norm1")
+    return transformed(ir.LayerNorm()(ir.Add()(x, y), name="norm1"), hidden, "norm2")
+
+
+def transformed(x: ir.Value, hidden: ir.Operand, norm: str) -> ir.Value:
+    """Transform each token on its own, add, and normalise: (L, D) -> the same."""
     y = ir.Activation("relu")(ir.Linear(hidden, init="xavier_uniform")(x, name="fc1"))
     y = ir.Linear(x.dim("D"), init="xavier_uniform")(y, name="fc2")
-    return ir.LayerNorm()(ir.Add()(x, y), name="norm2")
+    return ir.LayerNorm()(ir.Add()(x, y), name=norm)
 
 
 @ir.block
@@ -85,11 +89,16 @@ def deformable_attention(
     values = ir.Rearrange("(h w) d -> C=d h w", (("h", side),))(values, name="map")
     factors = (HEADS, places, 2)
     offsets = ir.Linear(2 * looks, init="zeros", bias_init=start, factors=factors)
-    weights = ir.Linear(looks, init="zeros", factors=(HEADS, places))(query, name="weights")
-    weights = ir.Rearrange("l (m k) -> l M=m K=k", (("m", HEADS),))(weights)
-    weights = ir.Rearrange("l m k -> l D=(m k)")(ir.Softmax("K")(weights))
+    weights = shares(query, looks, (HEADS, places))
     seen = ir.DeformableAttention(HEADS)(values, offsets(query, name="offsets"), weights)
     return ir.Linear(width, init="xavier_uniform")(seen, name="proj")
+
+
+def shares(query: ir.Value, looks: ir.Operand, factors: tuple[ir.Operand, ...]) -> ir.Value:
+    """Return how much each place that a query looks at counts, 1 for each head in all: (L, looks)."""
+    weights = ir.Linear(looks, init="zeros", factors=factors)(query, name="weights")
+    weights = ir.Rearrange("l (m k) -> l M=m K=k", (("m", HEADS),))(weights)
+    return ir.Rearrange("l m k -> l D=(m k)")(ir.Softmax("K")(weights))
 
 
 MODELS: dict[str, ir.Model] = {

@@ -82,6 +82,10 @@ SMALL: dict[str, dict[str, Any]] = {
             "revcol": {"widths": (8, 16), "deepest": (1, 2, 1, 1), "columns": 2},
         },
     },
+    "dino": {
+        "size": (64, 96), "classes": 3, "queries": 5, "width": 32, "places": 1, "encoder": 2, "decoder": 2,
+        "backbones": {"convnext": {"widths": (8, 16), "deepest": (1, 2, 1, 1)}},
+    },
     "nfnet": {"size": 64, "classes": 5, "deepest": (1, 2, 2, 1), "widths": {"thin": (16, 32, 48, 48)}, "group": 8},
     "rir": {"size": 16, "classes": 5, "widths": (4, 8), "deepest": (1, 2, 2)},
     "polynet": {"size": 107, "classes": 5, "deepest": (1, 2, 1)},

@@ -27,10 +27,19 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
         ((), (HEADS, HEADS, HEADS)),
         ((0.1, True, 0.1), (HEADS, HEADS, HEADS)),
         ((), (WINDOWS, WINDOWS, WINDOWS, ir.Type(("H", "L", "S"), (2, 6, 6), batched=False))),
+        ((None, False, 0.1), (HEADS, HEADS, HEADS.resize(D=3))),
+        ((), (HEADS, HEADS.resize(L=300), HEADS.resize(L=300, D=3))),
     ],
     "Auxiliary": [((), (ir.Type(("D",), (3,)),) * count) for count in (2, 3)],
     "AvgPool": [((3,), (MAP,)), ((2, 2, 0, True, True), (MAP,)), ((3, 2), (VIDEO,))],
-    "BatchNorm": [((), (MAP,)), ((1e-3, 0.01, False), (VIDEO,)), ((), (ir.Type(("C",), (4,)),))],
+    "BatchNorm": [
+        ((), (MAP,)),
+        ((1e-3, 0.01, False), (VIDEO,)),
+        *(
+            ((), (kind,))
+            for kind in (ir.Type(("C",), (4,)), ir.Type(("D",), (4,)), TOKENS, WINDOWS)
+        ),
+    ],
     "Cluster": [
         (
             (),
@@ -69,6 +78,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
             ),
         )
     ],
+    "Detach": [((), (MAP,))],
     "DropPath": [((0.2, True), (MAP,))],
     "Dropout": [((0.2,), (MAP,))],
     "Embedding": [((20, 8), (IDS,)), ((20, 8), (IDS, ir.Type(("V", "D"), (20, 8), batched=False)))],
@@ -77,14 +87,31 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Gather": [((), (TOKENS, ir.Type(("L", "K"), (5, 3), "int")))],
     "GroupNorm": [((2,), (MAP,))],
     "KeepTokens": [((3,), (TOKENS, ir.Type(("L",), (5,))))],
+    "Largest": [((3,), (ir.Type(("L",), (6,)),))],
     "LayerNorm": [((), (TOKENS,)), ((1e-6, True), (MAP,))],
     "LinearAttention": [((), (TOKENS, TOKENS.resize(L=5), TOKENS.resize(L=5, D=3)))],
     "Linear": [((16,), (TOKENS,)), ((24, False, "torch", None, (3, 2, 4)), (TOKENS,))],
     "LocalResponseNorm": [((3,), (MAP,))],
+    "Lookup": [
+        (
+            (),
+            (
+                ir.Type(("L", "S"), (3, 4), "int", batched=False),
+                ir.Type(("H", "V"), (2, 5), batched=False),
+            ),
+        )
+    ],
     "Matmul": [((), (HEADS, HEADS.resize(L=4, D=6))), ((True,), (HEADS, HEADS))],
     "Max": [(("H",), (MAP,)), (("C", True), (MAP,))],
     "MaxPool": [((3,), (MAP,)), ((3, 2, 0, True), (MAP,))],
     "Mean": [((), (MAP,)), ((("T",), True), (VIDEO,))],
+    "MultiscaleAttention": [
+        (
+            (2, ((2, 2), (1, 2))),
+            tuple(ir.Type(("L", "D"), shape) for shape in ((6, 8), (5, where), (5, 24), (5, 12))),
+        )
+        for where in (2, 4)
+    ],
     "Multiply": [((), (MAP, MAP.resize(C=1)))],
     "NearestNeighbours": [((2, 2), (TOKENS,))],
     "Pad": [(((1, 2, 0, 1),), (MAP,)), (((1, 1), -1.0), (TOKENS,))],
@@ -94,6 +121,8 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
         ((("D",), (4,), "ones", "prefix", False), ()),
         ((("D",), (4,), "ones", "prefix", True, (1, 3)), ()),
     ],
+    "PixelAnchors": [((((2, 3), (1, 2)), 0.1), ())],
+    "PixelPlaces": [((((2, 3), (1, 2)),), ()), ((((2, 3),), 1.0), ())],
     "RandomFeatures": [((3,), (TOKENS,))],
     "Rearrange": [
         (("c (h p) w -> L=(h w) D=(c p)", (("p", 3),)), (MAP,)),
@@ -113,6 +142,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Scale": [((0.5,), (MAP,))],
     "Shake": [((), (MAP, MAP))],
     "ShiftedWindowMask": [((6, 6, 3, 1), ())],
+    "SinusoidalFeatures": [((4,), (TOKENS,)), ((6, 20.0), (TOKENS,))],
     "SinusoidalPositions": [((6, 8), ())],
     "SampleTokens": [
         ((3,), (HEADS.resize(D=6), HEADS)),
@@ -125,7 +155,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
         ((8, 3, 2, "half", 1, 2, False), (MAP,)),
         ((8, 3, 1, "same", 1, 1, True, "kaiming_normal_fan_in", 1e-4, 0.5), (MAP,)),
     ],
-    "Subsample": [((), (MAP,)), ((2, 1), (MAP,))],
+    "Subsample": [((), (MAP,)), ((2, 1), (MAP,)), ((3,), (ir.Type(("H", "W", "D"), (5, 7, 4)),))],
     "Subtract": [((), (MAP, MAP))],
     "TakeTokens": [
         ((), (TOKENS, ir.Type(("L",), (3,), "int"))),
