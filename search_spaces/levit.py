@@ -1,4 +1,4 @@
-"""LeViT: attention on a pyramid of maps, with batch norms and biases by distance.
+"""LeViT: attention between the pixels of ever smaller maps, with batch norms and biases by distance.
 
 Graham et al., "LeViT: a Vision Transformer in ConvNet's Clothing for Faster Inference", ICCV 2021
 (arXiv 2104.01136), section 4 and table 2. Once trained, every norm folds into the map beside it:
@@ -19,24 +19,21 @@ ATTENTION_RATIO, SHRINKING_RATIO = 2, 4  # width of a head's values over that of
 MLP_RATIO = 2
 
 Normed = Callable[..., ir.Value]
-"""A convolution and its norm: takes a value, its filters, and how it starts."""
+"""A linear map of tokens and its norm: takes a value, its width, and how it starts."""
 
 
 def normed(
     x: ir.Value,
     out: ir.Operand,
-    kernel: int = 1,
-    stride: int = 1,
     *,
     name: str,
     start: str = "ones",
     heads: ir.Operand = None,
     folded: bool = False,
 ) -> ir.Value:
-    """Convolve and normalise; folded, the convolution has a bias instead."""
+    """Map tokens linearly and normalise; folded, the map has a bias instead."""
     parts = () if heads is None else (heads, out // heads)
-    made = ir.Conv2d(out, kernel, stride, bias=folded, init="torch", factors=parts)
-    y = made(x, name=name)
+    y = ir.Linear(out, bias=folded, factors=parts)(x, name=name)
     return y if folded else ir.BatchNorm(init=start)(y, name=f"{name}_norm")
 
 
@@ -63,26 +60,28 @@ def space(
         drop_rate: of every residual branch, in training.
         folded: without norms, as a trained network is run.
     """
-    conv = functools.partial(normed, folded=folded)
+    linear = functools.partial(normed, folded=folded)
     distilled = ir.choice("distilled", True, False, searched=False)
-    x = ir.image(channels, size)
+    x, side = ir.image(channels, size), size
     for stage, options in enumerate(widths):
         with ir.scope(f"stage{stage + 1}"):
             width = ir.choice("width", *options, ordered=True)
             count = ir.choice("heads", *heads[stage], ordered=True)
             depth = ir.integer("depth", *depths[stage])
             if stage == 0:
-                x = stem_of(x, width, stem, conv)
+                x, side = stem_of(x, width, stem, folded), -(-size // 2**stem)
             else:
-                x = shrinking_attention(x, width, key_width, conv)
-                x = residual(x, mlp(x, conv, name="shrink_mlp"), drop_rate)
+                x = shrinking_attention(x, side, width, key_width, linear)
+                x, side = residual(x, mlp(x, linear, name="shrink_mlp"), drop_rate), -(-side // 2)
 
-            def block(x: ir.Value, count: ir.Operand = count) -> ir.Value:
-                x = residual(x, attention(x, count, key_width, conv, name="attn"), drop_rate)
-                return residual(x, mlp(x, conv), drop_rate)
+            def block(x: ir.Value, count: ir.Operand = count, side: int = side) -> ir.Value:
+                x = residual(
+                    x, attention(x, side, count, key_width, linear, name="attn"), drop_rate
+                )
+                return residual(x, mlp(x, linear), drop_rate)
 
             x = ir.repeat(block, depth)(x)
-    x = ir.Mean()(x, name="pool")
+    x = ir.Mean(("L",))(x, name="pool")
 
     def head(x: ir.Value, name: str) -> ir.Value:
         if not folded:
@@ -97,57 +96,70 @@ def space(
     return ir.Space(x, name="levit")
 
 
-def stem_of(x: ir.Value, width: ir.Operand, count: int, conv: Normed) -> ir.Value:
-    """Halve the map ``count`` times, the channels growing to ``width``."""
+def stem_of(x: ir.Value, width: ir.Operand, count: int, folded: bool) -> ir.Value:
+    """Halve the map ``count`` times, the channels growing to ``width``; its pixels are the tokens."""
     for i in range(count):
-        x = conv(x, width // 2 ** (count - 1 - i), 3, 2, name=f"stem{i + 1}")
+        name = f"stem{i + 1}"
+        x = ir.Conv2d(width // 2 ** (count - 1 - i), 3, 2, bias=folded, init="torch")(x, name=name)
+        if not folded:
+            x = ir.BatchNorm()(x, name=f"{name}_norm")
         if i < count - 1:
             x = ir.Activation("hard_swish")(x)
-    return x
+    return ir.Rearrange("c y x -> L=(y x) D=c")(x, name="tokens")
 
 
 @ir.block
-def mlp(x: ir.Value, conv: Normed) -> ir.Value:
-    """Transform each pixel on its own: (C, H, W) -> the same."""
-    width = x.dim("C")
-    x = ir.Activation("hard_swish")(conv(x, MLP_RATIO * width, name="fc1"))
-    return conv(x, width, name="fc2", start="zeros")
+def mlp(x: ir.Value, linear: Normed) -> ir.Value:
+    """Transform each token on its own: (L, D) -> the same."""
+    width = x.dim("D")
+    x = ir.Activation("hard_swish")(linear(x, MLP_RATIO * width, name="fc1"))
+    return linear(x, width, name="fc2", start="zeros")
 
 
 @ir.block
-def attention(x: ir.Value, heads: ir.Operand, width: int, conv: Normed) -> ir.Value:
-    """Let pixels attend to each other, biased by their distance: (C, H, W) -> the same."""
-    side, values = x.dim("H"), ATTENTION_RATIO * width
-    split = ir.Rearrange("(h d) y x -> h L=(y x) d", (("h", heads),))
-    qkv = split(conv(x, heads * (2 * width + values), name="qkv", heads=heads), name="split")
-    q, k, v = ir.Split((width, width, values), "D")(qkv)
-    return merged(ir.Attention()(q, k, v, bias(heads, side)), side, x.dim("C"), conv)
+def attention(x: ir.Value, side: int, heads: ir.Operand, width: int, linear: Normed) -> ir.Value:
+    """Let the pixels of a map attend to each other, biased by their distance: (L, D) -> the same."""
+    values = ATTENTION_RATIO * width
+    qkv = linear(x, heads * (2 * width + values), name="qkv", heads=heads)
+    q, k, v = ir.Split((width, width, values), "D")(split(qkv, heads))
+    seen = ir.Attention()(q, k, v, bias(heads, side))
+    return merged(seen, x.dim("D"), linear)
 
 
 @ir.block
-def shrinking_attention(x: ir.Value, out: ir.Operand, width: int, conv: Normed) -> ir.Value:
-    """Attend from every second pixel of both axes to all: (C, H, W) -> (out, H/2, W/2)."""
-    side, values = x.dim("H"), SHRINKING_RATIO * width
-    heads = x.dim("C") // width
-    split = ir.Rearrange("(h d) y x -> h L=(y x) d", (("h", heads),))
-    kv = split(conv(x, heads * (width + values), name="kv", heads=heads), name="split")
-    k, v = ir.Split((width, values), "D")(kv)
-    q = split(conv(ir.Subsample(2)(x), heads * width, name="q", heads=heads), name="queries")
-    return merged(ir.Attention()(q, k, v, bias(heads, side, 2)), (side + 1) // 2, out, conv)
+def shrinking_attention(
+    x: ir.Value, side: int, out: ir.Operand, width: int, linear: Normed
+) -> ir.Value:
+    """Attend from every second pixel of both axes to all: (L, D) -> (L / 4, out)."""
+    values = SHRINKING_RATIO * width
+    heads = x.dim("D") // width
+    kv = linear(x, heads * (width + values), name="kv", heads=heads)
+    k, v = ir.Split((width, values), "D")(split(kv, heads))
+    pixels = ir.Rearrange("(y x) d -> H=y W=x d", (("y", side),))(x, name="map")
+    asking = ir.Rearrange("y x d -> L=(y x) d")(ir.Subsample(2)(pixels), name="asking")
+    q = split(linear(asking, heads * width, name="q", heads=heads), heads)
+    return merged(ir.Attention()(q, k, v, bias(heads, side, 2)), out, linear)
 
 
-def bias(heads: ir.Operand, side: ir.Operand, stride: int = 1) -> ir.Value:
+def split(x: ir.Value, heads: ir.Operand) -> ir.Value:
+    """Tell the heads apart: (L, D) -> (H, L, D / H)."""
+    value: ir.Value = ir.Rearrange("l (h d) -> h l d", (("h", heads),))(x, name="split")
+    return value
+
+
+def bias(heads: ir.Operand, side: int, stride: int = 1) -> ir.Value:
     """Look up a bias for each head and each pair of pixels, by their distance along both axes."""
     table = ir.Parameter(("H", "P"), (heads, side**2), "zeros", ("prefix", "interpolate"))
-    rows = ir.Rearrange("h p -> p D=h")(table(name="attention_biases"))
-    found = ir.Embedding(side**2, heads)(ir.PairDistances(side, stride)(), rows)
-    return ir.Rearrange("l s d -> H=d l s")(found, name="bias")
+    value: ir.Value = ir.Lookup()(
+        ir.PairDistances(side, stride)(), table(name="attention_biases"), name="bias"
+    )
+    return value
 
 
-def merged(x: ir.Value, side: ir.Operand, out: ir.Operand, conv: Normed) -> ir.Value:
-    """Join the heads of a map's pixels, and project."""
-    x = ir.Rearrange("h (y x) d -> C=(h d) H=y W=x", (("y", side),))(x, name="merge")
-    return conv(ir.Activation("hard_swish")(x), out, name="proj", start="zeros")
+def merged(x: ir.Value, out: ir.Operand, linear: Normed) -> ir.Value:
+    """Join the heads of all tokens, and project."""
+    x = ir.Rearrange("h l d -> l D=(h d)")(x, name="merge")
+    return linear(ir.Activation("hard_swish")(x), out, name="proj", start="zeros")
 
 
 def _model(

@@ -171,9 +171,9 @@ def position_bias(heads: ir.Operand, side: ir.Operand) -> ir.Value:
     reach = 2 * side - 1
     shrink = ("centre", "centre", "prefix")
     table = ir.Parameter(("Y", "X", "H"), (reach, reach, heads), TRANSFORMER_INIT, shrink)
-    rows = ir.Rearrange("y x h -> P=(y x) D=h")(table(name="position_table"))
-    found = ir.Embedding(reach**2, heads)(ir.RelativePositions(side)(), rows)
-    return ir.Rearrange("l s d -> H=d l s")(found, name="bias")
+    rows = ir.Rearrange("y x h -> H=h P=(y x)")(table(name="position_table"))
+    value: ir.Value = ir.Lookup()(ir.RelativePositions(side)(), rows, name="bias")
+    return value
 
 
 SMALLEST = point(

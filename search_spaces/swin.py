@@ -130,8 +130,9 @@ def position_bias(heads: ir.Operand, side: ir.Operand) -> ir.Value:
     rows = (2 * side - 1) ** 2
     shrink = ("interpolate", "prefix")
     table = ir.Parameter(("P", "H"), (rows, heads), TRANSFORMER_INIT, shrink)(name="position_table")
-    bias = ir.Embedding(rows, heads)(ir.RelativePositions(side)(), table)
-    return ir.Rearrange("l s d -> H=d l s")(bias)
+    by_head = ir.Rearrange("p h -> h p")(table)
+    value: ir.Value = ir.Lookup()(ir.RelativePositions(side)(), by_head, name="bias")
+    return value
 
 
 def _model(width: int, third: int, size: int = 224, window: int = 7) -> ir.Model:

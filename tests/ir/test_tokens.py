@@ -55,6 +55,44 @@ def test_a_causal_query_sees_what_came_before() -> None:
     assert torch.allclose(run(ir.Attention(causal=True)(given, given, given), x), expected)
 
 
+@pytest.mark.parametrize("scale", [None, 0.3])
+@pytest.mark.parametrize("keys", [6, 20_000])  # written out, and too many for that
+def test_attention_to_values_of_another_width(keys: int, scale: float | None) -> None:
+    q, k, v = image(2, 5, 8), image(2, keys, 8), image(2, keys, 3)
+    inputs = [
+        trace.source(f"x{i}", tuple("HLD"), t.shape[1:], "float") for i, t in enumerate((q, k, v))
+    ]
+    bias = ir.Parameter(("H", "L", "S"), (2, 5, 1), ("normal", 1.0))(name="bias")
+    module = ir.Space(ir.Attention(scale)(*inputs, bias), name="net").bind({}).to_torch(seed=0)
+    scores = q @ k.transpose(-2, -1) * (scale or 8**-0.5) + dict(module.named_parameters())["bias"]
+    assert torch.allclose(module(q, k, v), scores.softmax(-1) @ v, atol=1e-5)
+
+
+def test_lookup_gives_a_bias_for_each_head_and_pair() -> None:
+    given = source(2, 4, 9, axes="HLS")
+    table = ir.Parameter(("H", "V"), (2, 9), ("values", *range(18)))(name="table")
+    found = ir.Lookup()(ir.PairDistances(3, 2)(), table)
+    bias = run(ir.Add()(given, found), torch.zeros(1, 2, 4, 9))[0]
+    assert bias[0, 0].tolist() == list(range(9))
+    assert torch.equal(bias[1], bias[0] + 9)
+
+
+def test_lookup_refuses_a_batch() -> None:
+    table, ids = source(2, 9, axes="HV"), ir.PairDistances(3)()
+    with pytest.raises(TypeRuleError, match="Lookup: expected a table without a batch"):
+        ir.Space(ir.Lookup()(ids, table), name="net").bind({})
+
+
+def test_batch_norm_of_tokens_is_over_the_batch_and_all_tokens() -> None:
+    x = 3 * image(4, 5, 8) + 1
+    module = ir.Space(ir.BatchNorm()(source(4, 5, 8)), name="net").bind({}).to_torch(seed=0)
+    found = module.train()(x)
+    assert torch.allclose(found.mean(dim=(0, 1, 2)), torch.zeros(8), atol=1e-5)
+    assert torch.allclose(found.var(dim=(0, 1, 2), unbiased=False), torch.ones(8), atol=1e-3)
+    (mean,) = (value for name, value in module.named_buffers() if name.endswith("running_mean"))
+    assert torch.allclose(mean, 0.1 * x.mean(dim=(0, 1, 2)), atol=1e-5)
+
+
 def test_attention_refuses_other_keys() -> None:
     given, other = source(2, 5, 8), source(5, 8)
     with pytest.raises(TypeRuleError, match="attention: Attention: expected a value for each key"):

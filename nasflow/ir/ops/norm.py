@@ -55,8 +55,9 @@ class Affine(nn.Module):
 
 @operation
 class BatchNorm(Operation):
-    """Normalise each channel over the batch: (C, ...) -> the same. Ioffe & Szegedy (2015).
+    """Normalise each channel over the batch: (C, ...), (D,) or tokens (..., D) -> the same.
 
+    Ioffe & Szegedy (2015); of tokens each feature, over the batch and all tokens.
     ``init`` starts the scale; ``("constant", 0.0)`` or ``"zeros"`` makes a residual branch start as
     nothing. ``momentum`` is PyTorch's: the share of the new statistics.
     """
@@ -65,14 +66,29 @@ class BatchNorm(Operation):
     momentum: Operand = 0.1
     affine: Operand = True
     init: Operand = "ones"
+    support: ClassVar[str] = '''
+class TokenBatchNorm(nn.BatchNorm1d):
+    """Batch norm of each feature over all tokens, (N, ..., D)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(0, -2)).view_as(x)
+'''
 
     def infer(self, *types: Type) -> Type:
         (x,) = types
-        _spatial(x, "BatchNorm")
+        if x.dtype != "float" or (x.axes[:1] != ("C",) and x.axes[-1:] != ("D",)):
+            raise TypeRuleError(f"BatchNorm: expected channels first or tokens, got {x!r}")
         return x
 
+    @staticmethod
+    def channels(x: Type) -> str:
+        """Return the axis of which each entry is normalised."""
+        return "C" if x.axes[0] == "C" else "D"
+
     def weights(self, *types: Type) -> tuple[Weight, ...]:
-        channels = (axis(types[0].shape[0], source="0:C"),)
+        (x,) = types
+        name = self.channels(x)
+        channels = (axis(x.size(name), source=f"0:{name}"),)
         running = (
             Weight("running_mean", channels, ZEROS, trainable=False),
             Weight("running_var", channels, ONES, trainable=False),
@@ -85,10 +101,11 @@ class BatchNorm(Operation):
 
     def source(self, *types: Type) -> Source:
         (x,) = types
-        rank = {1: 1, 2: 1, 3: 2, 4: 3}[len(x.shape)]
+        name, rank = self.channels(x), len(x.shape)
+        tokens = name == "D" and rank > 1
         return module(
-            f"nn.BatchNorm{rank}d",
-            ("num_features", x.shape[0]),
+            "TokenBatchNorm" if tokens else f"nn.BatchNorm{max(rank - 1, 1)}d",
+            ("num_features", x.size(name)),
             eps=(self.eps, 1e-5),  # type: ignore[arg-type]
             momentum=(self.momentum, 0.1),  # type: ignore[arg-type]
             affine=(bool(self.affine), True),

@@ -188,7 +188,10 @@ class Max(Operation):
 
 @operation
 class Subsample(Operation):
-    """Keep every ``stride``-th pixel, starting ``offset`` pixels in (zeros beyond the border)."""
+    """Keep every ``stride``-th pixel, starting ``offset`` pixels in (zeros beyond the border).
+
+    (C, H, W) or (H, W, D); an ``offset`` is for the former.
+    """
 
     stride: Operand = 2
     offset: Operand = 0
@@ -196,6 +199,8 @@ class Subsample(Operation):
     def infer(self, *types: Type) -> Type:
         (x,) = types
         assert isinstance(self.stride, int)
+        if self.offset and x.axes[-2:] != ("H", "W"):
+            raise TypeRuleError(f"Subsample: expected (C H W) with an offset, got {x!r}")
         size = {axis: -(-x.size(axis) // self.stride) for axis in ("H", "W")}
         return x.resize(**size)
 
@@ -209,7 +214,8 @@ class Subsample(Operation):
     def source(self, *types: Type) -> Source:
         constants = {"stride": self.stride}
         if not self.offset:
-            return Source("{0}[:, :, ::{stride}, ::{stride}]", constants)  # type: ignore[arg-type]
+            before = ":, " * (1 + types[0].axes.index("H"))
+            return Source(f"{{0}}[{before}::{{stride}}, ::{{stride}}]", constants)  # type: ignore[arg-type]
         form = (
             "F.pad({0}, (0, {offset}, 0, {offset}))[:, :, {offset}::{stride}, {offset}::{stride}]"
         )
