@@ -10,13 +10,6 @@ from torch import Tensor
 Gradient = Sequence[Tensor | None]
 
 
-def dot(first: Gradient, second: Gradient) -> float:
-    """Return the inner product of two gradients; None is zero."""
-    pairs = zip(first, second, strict=True)
-    parts = [torch.sum(a * b) for a, b in pairs if a is not None and b is not None]
-    return float(torch.stack(parts).sum()) if parts else 0.0
-
-
 def total(gradients: Sequence[Gradient]) -> list[Tensor | None]:
     """Return the sum of gradients; None where all are None."""
     summed: list[Tensor | None] = []
@@ -27,16 +20,13 @@ def total(gradients: Sequence[Gradient]) -> list[Tensor | None]:
 
 
 def projected(gradient: Gradient, onto: Gradient) -> list[Tensor | None]:
-    """Return ``gradient`` without its part along ``onto``, if they point in opposite directions."""
-    along = dot(gradient, onto)
-    size = dot(onto, onto)
-    if along >= 0 or size == 0:
-        return list(gradient)
+    """Return ``gradient`` without its part along ``onto`` in each weight where they are opposed."""
     found: list[Tensor | None] = []
     for own, other in zip(gradient, onto, strict=True):
-        if other is None:
+        if own is None or other is None:
             found.append(own)
-        else:
-            taken = -along / size * other
-            found.append(taken if own is None else own + taken)
+            continue
+        size = torch.sum(other * other).clamp_min(torch.finfo(other.dtype).tiny)
+        taken = (torch.sum(own * other) / size).clamp_max(0)
+        found.append(own - taken * other)
     return found

@@ -152,8 +152,7 @@ class Dataset:
         """Return the data set with only ``images`` training images, drawn evenly by class."""
         if images >= len(self.train):
             return self
-        _, kept = hold_out(self.name, self.train, images / len(self.train), seed)
-        return self._with(train=kept)
+        return self._with(train=self.train.take(spread(self.train.labels, images, seed)))
 
     def _with(self, **parts: Any) -> Dataset:
         # The statistics stay: they belong to a trained network's input, whatever it was trained on.
@@ -250,6 +249,17 @@ def hold_out(name: str, split: Part, fraction: float, seed: int) -> tuple[Part, 
             f"{name}: cannot hold out {fraction:g} of {len(split)} images: a part would be empty"
         )
     return split.take((~mask).nonzero().flatten()), split.take(mask.nonzero().flatten())
+
+
+def spread(labels: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """Return the indices, ascending, of ``count`` images drawn at random, as evenly by class as can be."""
+    generator = torch.Generator().manual_seed(seed)
+    place = torch.empty(len(labels), dtype=torch.float64)
+    for label in torch.unique(labels):
+        members = (labels == label).nonzero().flatten().cpu()
+        order = members[torch.randperm(len(members), generator=generator)]
+        place[order] = (torch.arange(len(order), dtype=torch.float64) + 0.5) / len(order)
+    return place.argsort(stable=True)[:count].sort().values.to(labels.device)
 
 
 def resize(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -214,6 +214,6 @@ def stream(
     return Stream(Packed.of(sources), files, kept, (size, size), channels, centre, count)
 
 
-def _same(batch: torch.Tensor | str) -> torch.Tensor | str:
+def _same(batch: Any) -> Any:
     """Leave a batch as the worker made it."""
     return batch

@@ -14,7 +14,7 @@ from nasflow import ir
 from nasflow.errors import ConfigError
 from nasflow.search.strategy import Result, create
 from strategies._distil import adaptive, alpha_divergence, soft_cross_entropy
-from strategies._gradients import dot, projected
+from strategies._gradients import projected
 from strategies._paths import Fair, Shrinking
 from tests.strategies.spaces import flat, gated
 
@@ -92,16 +92,24 @@ def test_soft_cross_entropy_is_cross_entropy_against_probabilities() -> None:
 # -- gradients ------------------------------------------------------------------------------------
 
 
-def test_a_conflicting_gradient_is_projected_onto_the_normal_plane() -> None:
-    big = [torch.tensor([1.0, -3.0]), None, torch.tensor([2.0])]
-    small = [torch.tensor([0.5, 2.0]), torch.tensor([1.0]), None]
-    assert dot(big, small) < 0
-    found = projected(big, small)
-    assert abs(dot(found, small)) < 1e-6
-    gone = [-(b if b is not None else 0) + f for b, f in zip(big, found, strict=True)]
-    along = gone[0] / small[0]
-    assert torch.allclose(along, along[0].expand(2))  # only the part along the other is taken
-    assert torch.allclose(gone[1], along[0] * small[1]) and not gone[2].any()
+def test_a_conflicting_gradient_is_projected_onto_the_normal_plane_of_its_weight() -> None:
+    big = [torch.tensor([1.0, -3.0]), None, torch.tensor([2.0]), torch.tensor([1.0, 1.0])]
+    small = [torch.tensor([0.5, 2.0]), torch.tensor([1.0]), None, torch.tensor([1.0, 0.0])]
+    first, second, third, fourth = projected(big, small)
+    assert abs(float((first * small[0]).sum())) < 1e-6
+    gone = (first - big[0]) / small[0]
+    assert torch.allclose(gone, gone[0].expand(2))  # only the part along the other is taken
+    assert second is None and third is big[2]
+    assert torch.equal(fourth, big[3])  # these agree
+
+
+def test_projection_may_begin_late() -> None:
+    strategy = create({"name": "nasvit", "after": 0.5}, flat(2), 0)
+    big, small = [torch.tensor([1.0, -3.0])], [torch.tensor([0.5, 2.0])]
+    strategy.paths(4, 10)
+    assert torch.allclose(strategy.update([big, small])[0], (big[0] + small[0]) / 2)
+    strategy.paths(5, 10)
+    assert not torch.allclose(strategy.update([big, small])[0], (big[0] + small[0]) / 2)
 
 
 def test_gradients_that_agree_stay_as_they_are() -> None:
