@@ -31,8 +31,15 @@ def configure(command: str, overrides: Sequence[str], config_dir: str | None) ->
     named = any(word.lstrip("+").startswith(("data=", "data.")) for word in overrides)
     if config.run is not None and not named:
         plan = read_run(config.run).plan
-        config.data = (plan.get("evaluator") or {}).get("data") or config.data
+        config.data = _data(plan.get("evaluator")) or config.data
     return config
+
+
+def _data(evaluator: Any) -> Any:
+    """Return the data of an evaluator, or of a part of it; None where it has none."""
+    if not isinstance(evaluator, dict):
+        return None
+    return evaluator.get("data") or next(filter(None, map(_data, evaluator.values())), None)
 
 
 def run(config: DictConfig) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -64,16 +65,34 @@ class Cost:
 
 
 class Together:
-    """Ask several evaluators about one candidate, in their order, and merge what they measure."""
+    """Ask several evaluators about one candidate, in their order, and merge what they measure.
+
+    One of them may judge by weights that candidates share: the run trains those first, and hands all the
+    evaluators out with them.
+    """
 
     def __init__(self, evaluators: Mapping[str, Evaluator]) -> None:
         self.evaluators = dict(evaluators)
+        self._by_point = {
+            name for name, e in evaluators.items() if "point" in inspect.signature(e).parameters
+        }
+
+    @property
+    def portable(self) -> bool:
+        """Tell whether copies of this object go to workers, as those of its parts must."""
+        return any(getattr(part, "portable", False) for part in self.evaluators.values())
 
     def __call__(
-        self, graph: Network, *, seed: int, report: Report | None = None
+        self,
+        graph: Network,
+        *,
+        seed: int,
+        report: Report | None = None,
+        point: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
         """Return all measures; where two evaluators give one name, the later one's stands."""
         measures: dict[str, float] = {}
-        for evaluator in self.evaluators.values():
-            measures |= evaluator(graph, seed=seed, report=report)
+        for name, evaluator in self.evaluators.items():
+            more: dict[str, Any] = {"point": point} if name in self._by_point else {}
+            measures |= evaluator(graph, seed=seed, report=report, **more)
         return measures

@@ -19,15 +19,40 @@ Spec = Mapping[str, Any]
 
 
 def shares(evaluator: Any) -> bool:
-    """Tell whether an evaluator of that configuration judges by weights that candidates share."""
+    """Tell whether an evaluator of that configuration, or a part of it, judges by weights that candidates share."""
+    return _itself(evaluator) or any(map(shares, _parts(evaluator).values()))
+
+
+def _itself(evaluator: Any) -> bool:
     target = evaluator.get("_target_", "") if isinstance(evaluator, Mapping) else ""
     return "." in target and hasattr(find("evaluator", target), "prepare")
+
+
+def _parts(evaluator: Any) -> Mapping[str, Any]:
+    """Return the evaluators that one asks together, as configuration."""
+    parts = evaluator.get("evaluators") if isinstance(evaluator, Mapping) else None
+    return parts if isinstance(parts, Mapping) else {}
+
+
+def _sharing(evaluate: Any, spec: Any) -> tuple[Any, Any]:
+    """Return the part of an evaluator that trains weights, and its configuration; None where there is none."""
+    if hasattr(evaluate, "prepare"):
+        return evaluate, spec
+    specs = _parts(spec)
+    for name, part in getattr(evaluate, "evaluators", {}).items():
+        found = _sharing(part, specs.get(name))
+        if found[0] is not None:
+            return found
+    return None, None
 
 
 def wired(evaluator: Any, space: Spec | None, folder: Path | None = None) -> Any:
     """Return an evaluator's configuration with the run's space, and the weights in its folder if given."""
     if not shares(evaluator):
         return evaluator
+    if not _itself(evaluator):
+        inner = {name: wired(part, space, folder) for name, part in _parts(evaluator).items()}
+        return {**evaluator, "evaluators": inner}
     known = dict(evaluator.get("space") or space or {})
     if "_target_" in known:  # settings, which are not to be built before a worker needs them
         known["name"] = known.pop("_target_")
@@ -48,8 +73,9 @@ def recall(evaluate: Any, strategy: Strategy, folder: Path) -> None:
 
     A resumed run needs it before what the strategy proposed is checked.
     """
-    if hasattr(evaluate, "recall"):
-        evaluate.recall(strategy, folder)
+    part, _ = _sharing(evaluate, None)
+    if hasattr(part, "recall"):
+        part.recall(strategy, folder)
 
 
 def prepare(
@@ -64,16 +90,16 @@ def prepare(
 
     On a cluster, or where several processes train together, this happens on Ray.
     """
-    if not hasattr(evaluate, "prepare"):
+    part, settings = _sharing(evaluate, wired(plan["evaluator"], plan["space"]))
+    if part is None:
         return
-    spec = {**plan, "evaluator": wired(plan["evaluator"], plan["space"])}
     with contextlib.ExitStack() as stack:
-        if place.name != "inline" and (far(place) or evaluate.together):
+        if place.name != "inline" and (far(place) or part.together):
             stack.enter_context(connected(place))
-        evaluate.prepare(
+        part.prepare(
             strategy,
             folder.absolute(),
             int(plan["seed"]),
-            lambda measures: observer(Trained(dict(measures), evaluate.recipe.epochs)),
-            spec,
+            lambda measures: observer(Trained(dict(measures), part.recipe.epochs)),
+            {**plan, "evaluator": settings},
         )
