@@ -19,6 +19,7 @@ and ties that are hard to break. Wrong merges need a collision of 128-bit digest
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
@@ -35,16 +36,18 @@ from nasflow.ir.absorb import (
 )
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
-from nasflow.ir.rules import DIGEST, Kind, digest, label, rule
+from nasflow.ir.rules import DIGEST, Kind, digest, items, label, rule
+from nasflow.ir.shape import INPUT, Entry, Shape
 from nasflow.ir.ties import tell_apart
 from nasflow.ir.types import Type
 
 INLINED: Final = 10
 """Largest number of entries of a sub-graph that is taken apart; larger ones are hashed once."""
-MOST: Final = 16
-"""Most values of a sum (or product, or concatenation) that is taken as part of another one."""
 LONGEST: Final = 2048
 """Bytes of a term before it is replaced by its digest."""
+RECURRING: Final = 12
+"""Most nodes of a graph whose shape is likely to recur, and SHAPES so many are remembered."""
+SHAPES: Final = 2_000
 
 NOTHING: Final[Free] = frozenset()
 
@@ -57,11 +60,6 @@ def fingerprint(graph: Graph) -> str:
 @lru_cache(maxsize=100_000)
 def _symbol(position: int, type_: Type) -> bytes:
     return label("input", position, type_)
-
-
-@lru_cache(maxsize=10_000)
-def _item(position: int) -> bytes:
-    return label("item", position)
 
 
 @lru_cache(maxsize=100_000)
@@ -77,115 +75,32 @@ def _tuple(key: bytes, terms: list[bytes]) -> bytes:
     return blake2b(b"%b%d %b" % (key, len(terms), joined), digest_size=DIGEST).digest()
 
 
-Entry = tuple[int | str, bytes, tuple[int, ...], bool, Any]
-INPUT: Final[Entry] = (Kind.PLAIN, b"", (), False, None)
-
-
 class Form:
-    """A graph without names: entries in order, inputs first. Arguments are positions of entries.
+    """A graph without names: a shape and the labels of its entries (for an opaque one, its form).
 
-    An entry has a kind (see :class:`nasflow.ir.rules.Kind`; a concatenation has its axis), a label,
-    arguments, whether it owns weights or state, and ``more``: the condition under which a
-    concatenation's order is free, or what an opaque sub-graph is and when its own orders are free.
+    ``labels`` and ``outline`` are what a form holds of it where the graph is part of another one.
     """
 
-    __slots__ = (
-        "chain", "conditions", "digests", "entries", "flat", "named", "own", "results", "size",
-        "symbols", "uses", "zeros",
-    )  # fmt: skip
+    __slots__ = ("digests", "keys", "labels", "outline", "shape", "symbols")
 
-    def __init__(self, inputs: tuple[Type, ...]) -> None:
+    def __init__(
+        self, shape: Shape, keys: Sequence[Any], inputs: tuple[Type, ...], outline: Shape | None
+    ) -> None:
+        self.shape = shape
+        self.keys = keys
         self.symbols = [_symbol(i, type_) for i, type_ in enumerate(inputs)]
-        self.entries: list[Entry] = [INPUT] * len(inputs)
-        self.zeros: dict[int, Type] = {}
-        self.results: list[int] = []
-        self.conditions: Free = NOTHING
-        self.chain: tuple[tuple[bytes, bool], ...] | None = None
-        self.own = False
-        self.uses: list[int] = []
-        self.size = 0
-        self.named: list[int] = []
-        self.flat: set[tuple[int, int]] = set()
+        self.outline = outline
         self.digests: dict[Free, bytes] = {}
-
-    def add(
-        self, kind: int | str, key: bytes, args: tuple[int, ...], own: bool, more: Any = None
-    ) -> int:
-        """Append an entry and return its position."""
-        self.entries.append((kind, key, args, own, more))
-        return len(self.entries) - 1
-
-    def add_zero(self, type_: Type) -> int:
-        """Append a value that is zero."""
-        position = self.add(Kind.PLAIN, _zero(type_), (), False)
-        self.zeros[position] = type_
-        return position
-
-    def finish(self, results: list[int]) -> None:
-        """Set the results; find what is used how often, and what that makes of the entries."""
-        self.results = results
-        entries = self.entries
-        count = len(self.symbols)
-        uses = [0] * len(entries)
-        for result in results:
-            uses[result] += 1
-        grouped = False
-        conditions: set[tuple[int, str]] = set()
-        for e in range(len(entries) - 1, count - 1, -1):
-            used = uses[e]
-            if used:
-                kind, _, args, own, more = entries[e]
-                # What holds no weights itself is as if written anew at each of its uses.
-                ways = 1 if own or used == 1 else 2
-                for a in args:
-                    uses[a] += ways
-                    if kind and entries[a][0] == kind:
-                        grouped = True
-                if more is not None:
-                    for condition in more[1].values() if more.__class__ is tuple else (more,):
-                        if condition.__class__ is frozenset:
-                            conditions |= condition
-        self.uses = uses
-        self.conditions = frozenset(conditions)
-        self.size = len(entries) - count - uses[count:].count(0)
-        owning = [e for e, entry in enumerate(entries) if entry[3] and uses[e]]
-        self.own = bool(owning)
-        self.named = [e for e in owning if uses[e] > 1]
-        self.flat = self._grouped() if grouped else set()
-        self.chain = self._as_chain()
-
-    def _grouped(self) -> set[tuple[int, int]]:
-        """Return the (outer, inner) pairs of sums whose inner one is as if written in the outer."""
-        counts: dict[int, int] = {}
-        flat = set()
-        for e, (kind, _, args, _, _) in enumerate(self.entries):
-            if kind and kind != Kind.SORTED:
-                count = 0
-                for a in args:
-                    inner = counts.get(a, MOST) if self.entries[a][0] == kind else MOST
-                    count += inner if inner < MOST else 1
-                    if inner < MOST:
-                        flat.add((e, a))
-                counts[e] = count
-        return flat
-
-    def _as_chain(self) -> tuple[tuple[bytes, bool], ...] | None:
-        """Return (label, own) of a chain's last owning entry and before, and of what follows it."""
-        if len(self.symbols) != 1 or self.results != [len(self.entries) - 1] or self.zeros:
-            return None
-        cut = 1
-        for e, (kind, key, args, own, _) in enumerate(self.entries):
-            if e and (kind or not key or args != (e - 1,)):
-                return None
-            if own:
-                cut = e + 1
-        labels = [entry[1] for entry in self.entries]
-        parts = (b"".join(labels[1:cut]), True), (b"".join(labels[cut:]), False)
-        return tuple(part for part in parts if part[0])
+        self.labels: Sequence[Any] = keys
+        if shape.chain is not None:
+            parts = b"".join(keys[: shape.chain]), b"".join(keys[shape.chain :])
+            self.labels = [part for part in parts if part]
+        elif shape.size > INLINED:
+            self.labels = [self, *items(len(shape.results))]
 
     def digest(self, free: Free) -> bytes:
         """Return the digest, where permutations of ``free`` (result, axis) pairs do not matter."""
-        free &= self.conditions
+        free &= self.shape.conditions
         found = self.digests.get(free)
         if found is None:
             terms, shared = self.terms(free, {})
@@ -193,7 +108,7 @@ class Form:
             if len(set(shared)) < len(shared):
                 terms, shared = tell_apart(self, free, terms)
                 mark = b"marked " + b"".join(sorted(shared))
-            results = [terms[result] for result in self.results]
+            results = [terms[result] for result in self.shape.results]
             found = self.digests[free] = _tuple(mark, self.symbols + results)
         return found
 
@@ -201,17 +116,15 @@ class Form:
         """Return the terms of all entries and of the shared ones, marked ones told apart."""
         terms: list[Any] = list(self.symbols)
         append = terms.append
-        uses, flat = self.uses, self.flat
-        shared = dict.fromkeys(self.named, b"")
-        parts_of: dict[int, list[bytes]] = {}
-        for e in range(len(terms), len(uses)):
-            if not uses[e]:
+        shared: list[bytes] = []
+        for step, key in zip(self.shape.steps, self.keys, strict=True):
+            if step is None:
                 append(None)
                 continue
-            kind, key, taken, _, more = self.entries[e]
+            kind, taken, more, name = step
             if kind == 0:
-                if not key:
-                    key = self._opaque(more, free)
+                if more is not None:
+                    key = key.digest(frozenset([pair for pair, when in more if holds(when, free)]))
                 if len(taken) == 1:
                     term = terms[taken[0]] + key
                     if len(term) > LONGEST:
@@ -219,172 +132,199 @@ class Form:
                 else:
                     term = _tuple(key, [terms[a] for a in taken])
             else:
-                if flat:
-                    parts: list[bytes] = []
-                    for a in taken:
-                        if (e, a) in flat:
-                            parts.extend(parts_of[a])
-                        else:
-                            parts.append(terms[a])
-                    parts_of[e] = parts
-                else:
-                    parts = [terms[a] for a in taken]
+                parts = [terms[a] for a in taken]
                 if kind.__class__ is not str or holds(more, free):
                     parts.sort()
                 term = _tuple(key, parts)
-            if e in shared:
-                term = shared[e] = digest(b"shared" + marks.get(e, b"") + term)
+            if name is not None:
+                term = digest(b"shared" + marks.get(name, b"") + term)
+                shared.append(term)
             append(term)
-        return terms, list(shared.values())
-
-    def _opaque(self, more: Any, free: Free) -> bytes:
-        inner, conditions = more
-        holding = [pair for pair, condition in conditions.items() if holds(condition, free)]
-        found: bytes = inner.digest(frozenset(holding))
-        return found
+        return terms, shared
 
 
 # -- from a graph to its form ---------------------------------------------------------------------
 
 
 def form(graph: Graph) -> Form:
-    """Return the form of a graph, made once."""
+    """Return the form of a graph, made once; its shape is made once for all graphs that have it."""
     found: Form | None = graph.__dict__.get("_form")
     if found is None:
-        found = Form(graph.inputs)
-        results = _walk(found, graph, list(range(len(graph.inputs))), of_results)
-        found.finish(results)
-        graph.__dict__["_form"] = found
+        found = graph.__dict__["_form"] = _form(graph)
     return found
 
 
-def _walk(target: Form, graph: Graph, values: list[int], lookup: Lookup) -> list[int]:
-    """Append a graph's nodes to a form; ``values`` are the entries of its inputs."""
+def _form(graph: Graph) -> Form:
+    if len(graph.nodes) > RECURRING:
+        return _Draft(graph).form(graph)
     sharing = shared_weights(graph)
-    owners: dict[str, int] = {}
-    zeros, entries = target.zeros, target.entries
+    outline: list[Any] = [len(graph.inputs), graph.results]
+    keys: list[Any] = []
     for node in graph.nodes:
-        content = node.content
-        args = tuple([values[value] for value in node.inputs])
-        zero = bool(zeros) and any(a in zeros for a in args)
-        if sharing and node.weights in sharing:
-            values.extend(_shared(target, content, node.weights, args, owners))
-        elif content.__class__ is Applied:
+        content: Any = node.content
+        if content.__class__ is Applied:
             made = content.rule or rule(content)
-            kind = made.kind
-            if kind == Kind.PLAIN and not zero and len(content.outputs) == 1:
-                values.append(len(entries))
-                entries.append((Kind.PLAIN, made.label, args, made.own, None))
-            elif kind == Kind.ALIAS:
-                values.append(args[0])
-            elif zero or kind == Kind.ZERO:
-                values.extend(_with_zeros(target, content, args, graph, len(values), lookup))
-            else:
-                more = None
-                if kind.__class__ is str:
-                    more = within(graph, len(values), kind, lookup)
-                _spread(
-                    target, values, len(content.outputs), kind, made.label, args, made.own, more
-                )
         else:
-            assert isinstance(content, Graph)
-            shape = content.__dict__.get("_form") or form(content)
-            if shape.chain is not None and not zero:
-                for key, own in shape.chain:
-                    entries.append((Kind.PLAIN, key, args, own, None))
-                    args = (len(entries) - 1,)
-                values.append(args[0])
-                continue
-            _enter(target, content, args, zero, graph, values, lookup)
-    return [values[result] for result in graph.results]
+            made = content.__dict__.get("_form") or form(content)
+        outline.append(node.inputs)
+        outline.append(made.outline)
+        keys += made.labels
+    if sharing or None in outline:
+        return _Draft(graph).form(graph)
+    key = tuple(outline)
+    shape = _shapes.get(key)
+    if shape is None:
+        if len(_shapes) == SHAPES:
+            _shapes.clear()
+        shape = _shapes[key] = _Draft(graph).shape
+    graph.__dict__["_absorbed"] = shape.absorbed
+    return Form(shape, keys, graph.inputs, shape)
 
 
-def _spread(
-    target: Form, values: list[int], count: int, kind: int | str, key: bytes,
-    args: tuple[int, ...], own: bool, more: Any = None,
-) -> None:  # fmt: skip
-    """Append an entry and, where it makes several values, one for each of them."""
-    entry = target.add(kind, key, args, own, more)
-    if count == 1:
-        values.append(entry)
-    else:
-        values.extend(target.add(Kind.PLAIN, _item(i), (entry,), False) for i in range(count))
+_shapes: Final[dict[tuple[Any, ...], Shape]] = {}
 
 
-def _shared(
-    target: Form, content: Any, name: str, args: tuple[int, ...], owners: dict[str, int]
-) -> list[int]:
-    """Append a use of shared weights: the weights are an argument like any other value."""
-    key = form(content).digest(NOTHING) if isinstance(content, Graph) else rule(content).label
-    key = label("use", key)
-    if name not in owners:
-        owners[name] = target.add(Kind.PLAIN, label("weights", key), (), True)
-    values: list[int] = []
-    _spread(target, values, len(content.outputs), Kind.PLAIN, key, (*args, owners[name]), True)
-    return values
+class _Draft:
+    """Append the entries of a graph, with their labels."""
 
+    def __init__(self, graph: Graph) -> None:
+        self.entries: list[Entry] = [INPUT] * len(graph.inputs)
+        self.keys: list[Any] = []
+        self.zeros: set[int] = set()
+        results = self.walk(graph, list(range(len(graph.inputs))), of_results)
+        absorbed = graph.__dict__.setdefault("_absorbed", {})
+        self.shape = Shape(len(graph.inputs), self.entries, results, self.zeros, absorbed)
 
-def _with_zeros(
-    target: Form, content: Applied, args: tuple[int, ...], graph: Graph, value: int, lookup: Lookup
-) -> list[int]:
-    """Append an operation that takes or gives zeros, as little of it as there is."""
-    made = rule(content)
-    zeros = [a in target.zeros for a in args]
-    outputs = content.outputs
-    if (
-        made.kind == Kind.ZERO
-        or (made.kind == Kind.PRODUCT and any(zeros))
-        or (all(zeros) and (made.keeps_zero or made.kind == Kind.SUM))
-    ):
-        return [target.add_zero(output) for output in outputs]
-    if made.kind == Kind.SUM:
-        pairs = zip(args, content.inputs, zeros, strict=True)
-        kept = [(a, type_) for a, type_, zero in pairs if not zero]
-        if any(type_ is outputs[0] for _, type_ in kept):  # zeros do not stretch the result
-            args = tuple(a for a, _ in kept)
-            if len(args) == 1:
-                return list(args)
-    more = None
-    if isinstance(made.kind, str):
-        more = within(graph, value, made.kind, lookup)
-    values: list[int] = []
-    _spread(target, values, len(outputs), made.kind, made.label, args, made.own, more)
-    return values
+    def form(self, graph: Graph) -> Form:
+        """Return the graph's form where no other graph has its shape."""
+        return Form(self.shape, self.keys, graph.inputs, None)
 
+    def add(
+        self, kind: int | str, key: Any, args: tuple[int, ...], own: bool, more: Any = None
+    ) -> int:
+        """Append an entry and return its position."""
+        self.entries.append((kind, args, own, more))
+        self.keys.append(key)
+        return len(self.entries) - 1
 
-def _enter(
-    target: Form, inner: Graph, args: tuple[int, ...], zero: bool, outer: Graph,
-    values: list[int], lookup: Lookup,
-) -> None:  # fmt: skip
-    """Append a sub-graph entry by entry or, if it is large, as one opaque entry."""
-    shape = form(inner)
-    first = len(values)
-
-    def inside(result: int, axis: str) -> Condition:
-        return within(outer, first + result, axis, lookup)
-
-    if zero:
-        values.extend(_walk(target, inner, list(args), inside))
-    elif shape.size <= INLINED:
-        values.extend(_replay(target, shape, args, inside))
-    else:
-        conditions = {pair: inside(*pair) for pair in shape.conditions}
-        more = (shape, conditions)
-        _spread(target, values, len(inner.results), Kind.PLAIN, b"", args, shape.own, more)
-
-
-def _replay(target: Form, shape: Form, args: tuple[int, ...], inside: Lookup) -> list[int]:
-    """Append the entries of a form, its inputs replaced by ``args``."""
-    places = list(args)
-    entries = target.entries
-    for kind, key, taken, own, more in shape.entries[len(args) :]:
-        if more is not None:
-            if more.__class__ is tuple:
-                more = (more[0], {pair: through(c, inside) for pair, c in more[1].items()})
+    def walk(self, graph: Graph, values: list[int], lookup: Lookup) -> list[int]:
+        """Append a graph's nodes; ``values`` are the entries of its inputs."""
+        sharing = shared_weights(graph)
+        owners: dict[str, int] = {}
+        zeros, entries, keys = self.zeros, self.entries, self.keys
+        for node in graph.nodes:
+            content = node.content
+            args = tuple([values[value] for value in node.inputs])
+            zero = bool(zeros) and any(a in zeros for a in args)
+            if sharing and node.weights in sharing:
+                values.extend(self._shared(content, node.weights, args, owners))
+            elif content.__class__ is Applied:
+                made = rule(content)
+                kind = made.kind
+                if kind == Kind.PLAIN and not zero and len(made.labels) == 1:
+                    values.append(len(entries))
+                    entries.append((Kind.PLAIN, args, made.own, None))
+                    keys.append(made.label)
+                elif kind == Kind.ALIAS:
+                    values.append(args[0])
+                elif zero or kind == Kind.ZERO:
+                    values.extend(self._with_zeros(content, args, graph, len(values), lookup))
+                else:
+                    more = None
+                    if kind.__class__ is str:
+                        more = within(graph, len(values), kind, lookup)
+                    values.extend(self._spread(kind, made.labels, args, made.own, more))
             else:
-                more = through(more, inside)
-        places.append(len(entries))
-        entries.append((kind, key, tuple([places[a] for a in taken]), own, more))
-    for e, type_ in shape.zeros.items():
-        target.zeros[places[e]] = type_
-    return [places[result] for result in shape.results]
+                assert isinstance(content, Graph)
+                values.extend(self._enter(content, args, zero, graph, len(values), lookup))
+        return [values[result] for result in graph.results]
+
+    def _spread(
+        self, kind: int | str, labels: Sequence[Any], args: tuple[int, ...], own: bool,
+        more: Any = None,
+    ) -> list[int]:  # fmt: skip
+        """Append an entry and, where it makes several values, one for each of them."""
+        entry = self.add(kind, labels[0], args, own, more)
+        if len(labels) == 1:
+            return [entry]
+        return [self.add(Kind.PLAIN, item, (entry,), False) for item in labels[1:]]
+
+    def _shared(
+        self, content: Any, name: str, args: tuple[int, ...], owners: dict[str, int]
+    ) -> list[int]:
+        """Append a use of shared weights: the weights are an argument like any other value."""
+        key = form(content).digest(NOTHING) if isinstance(content, Graph) else rule(content).label
+        key = label("use", key)
+        if name not in owners:
+            owners[name] = self.add(Kind.PLAIN, label("weights", key), (), True)
+        labels = [key, *items(len(content.outputs))]
+        return self._spread(Kind.PLAIN, labels, (*args, owners[name]), True)
+
+    def _zero(self, type_: Type) -> int:
+        position = self.add(Kind.PLAIN, _zero(type_), (), False)
+        self.zeros.add(position)
+        return position
+
+    def _with_zeros(
+        self, content: Applied, args: tuple[int, ...], graph: Graph, value: int, lookup: Lookup
+    ) -> list[int]:
+        """Append an operation that takes or gives zeros, as little of it as there is."""
+        made = rule(content)
+        zeros = [a in self.zeros for a in args]
+        outputs = content.outputs
+        if (
+            made.kind == Kind.ZERO
+            or (made.kind == Kind.PRODUCT and any(zeros))
+            or (all(zeros) and (made.keeps_zero or made.kind == Kind.SUM))
+        ):
+            return [self._zero(output) for output in outputs]
+        if made.kind == Kind.SUM:
+            pairs = zip(args, content.inputs, zeros, strict=True)
+            kept = [(a, type_) for a, type_, zero in pairs if not zero]
+            if any(type_ is outputs[0] for _, type_ in kept):  # zeros do not stretch the result
+                args = tuple(a for a, _ in kept)
+                if len(args) == 1:
+                    return list(args)
+        more = None
+        if isinstance(made.kind, str):
+            more = within(graph, value, made.kind, lookup)
+        return self._spread(made.kind, made.labels, args, made.own, more)
+
+    def _enter(
+        self, inner: Graph, args: tuple[int, ...], zero: bool, outer: Graph, first: int,
+        lookup: Lookup,
+    ) -> list[int]:  # fmt: skip
+        """Append a sub-graph entry by entry or, if it is large, as one opaque entry."""
+        made = form(inner)
+        shape = made.shape
+
+        def inside(result: int, axis: str) -> Condition:
+            return within(outer, first + result, axis, lookup)
+
+        if zero:
+            return self.walk(inner, list(args), inside)
+        if shape.chain is not None:
+            for key in made.labels:
+                owns = shape.chain > 0 and key is made.labels[0]
+                args = (self.add(Kind.PLAIN, key, args, owns),)
+            return list(args)
+        if shape.size <= INLINED:
+            return self._replay(made, args, inside)
+        conditions = tuple([(pair, inside(*pair)) for pair in shape.conditions])
+        return self._spread(Kind.PLAIN, made.labels, args, shape.own, conditions)
+
+    def _replay(self, made: Form, args: tuple[int, ...], inside: Lookup) -> list[int]:
+        """Append the entries of a form, its inputs replaced by ``args``."""
+        places = list(args)
+        entries = self.entries
+        for kind, taken, own, more in made.shape.entries[len(args) :]:
+            if more is not None:
+                if more.__class__ is tuple:
+                    more = tuple([(pair, through(when, inside)) for pair, when in more])
+                else:
+                    more = through(more, inside)
+            places.append(len(entries))
+            entries.append((kind, tuple([places[a] for a in taken]), own, more))
+        self.keys += made.keys
+        self.zeros.update([places[e] for e in made.shape.zeros])
+        return [places[result] for result in made.shape.results]

@@ -6,8 +6,9 @@ An operation that is not listed here is compared by what it runs, and nothing el
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
+from itertools import count
 from typing import Any, Final, NamedTuple
 
 from nasflow.ir.operation import Applied, Source
@@ -22,15 +23,15 @@ def digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=DIGEST).digest()
 
 
-class Kind(IntEnum):
-    """How an operation treats its inputs."""
+class Kind:
+    """How an operation treats its inputs. Plain numbers: garbage collection passes over entries then."""
 
-    PLAIN = 0  # their order matters
-    SORTED = 1  # their order does not
-    SUM = 2  # nor does their grouping
-    PRODUCT = 3
-    ALIAS = 4  # the result is the input
-    ZERO = 5  # the result is zero whatever the inputs are
+    PLAIN: Final = 0  # their order matters
+    SORTED: Final = 1  # their order does not
+    SUM: Final = 2  # nor does their grouping
+    PRODUCT: Final = 3
+    ALIAS: Final = 4  # the result is the input
+    ZERO: Final = 5  # the result is zero whatever the inputs are
 
 
 class Rule(NamedTuple):
@@ -42,6 +43,8 @@ class Rule(NamedTuple):
         own: whether each use is a thing of its own: it has weights, state or randomness.
         keeps_zero: whether zero inputs give zero results.
         moves: what :mod:`nasflow.ir.absorb` found of it, by axis.
+        labels: those of the entries that it becomes in a form.
+        outline: a number for all that a form's shape depends on; None where results are zero.
     """
 
     kind: int | str
@@ -49,31 +52,52 @@ class Rule(NamedTuple):
     own: bool
     keeps_zero: bool
     moves: dict[str, Any]
+    labels: tuple[bytes, ...]
+    outline: int | None
 
 
 def rule(content: Applied) -> Rule:
     """Return the rule of an operation, made once."""
     found: Rule | None = content.rule
     if found is None:
-        found = content.rule = _rule(content)
+        kind, key, own, keeps_zero = _rule(content)
+        labels = () if kind == Kind.ALIAS else (key, *items(len(content.outputs)))
+        outline = None if kind == Kind.ZERO else _outline(content, kind, own)
+        found = content.rule = Rule(kind, key, own, keeps_zero, {}, labels, outline)
     return found
 
 
-def _rule(content: Applied) -> Rule:
+def _outline(content: Applied, kind: int | str, own: bool) -> int:
+    axes = content.inputs[0].axes if content.inputs else ()
+    moves = tuple([(axis, permuted(content, axis)) for axis in axes])
+    return _outlines.setdefault((kind, own, len(content.outputs), moves), next(_numbers))
+
+
+_outlines: Final[dict[tuple[Any, ...], int]] = {}
+_numbers: Final = count()
+
+
+@lru_cache(1000)
+def items(number: int) -> tuple[bytes, ...]:
+    """Return the labels of several results of one operation; none where there is a single one."""
+    return tuple([label("item", i) for i in range(number)]) if number > 1 else ()
+
+
+def _rule(content: Applied) -> tuple[int | str, bytes, bool, bool]:
     op = content.op
     name = type(op).__name__
     if _is_identity(content):
-        return Rule(Kind.ALIAS, b"", False, True, {})
+        return Kind.ALIAS, b"", False, True
     if name == "Scale" and op.attributes() == (0,):
-        return Rule(Kind.ZERO, b"", False, True, {})
+        return Kind.ZERO, b"", False, True
     if name == "Concat":
         axis = str(op.attributes()[0])
-        return Rule(axis, label("concat", axis, content.outputs), False, True, {})
+        return axis, label("concat", axis, content.outputs), False, True
     if op.commutative:
         # The types of the inputs are part of the inputs; their order must not tell.
         kind = {"Add": Kind.SUM, "Multiply": Kind.PRODUCT}.get(name, Kind.SORTED)
         key = label(name, type(op).__module__, op.attributes(), content.outputs)
-        return Rule(kind, key, _has_state(content, op.source(*content.inputs)), False, {})
+        return kind, key, _has_state(content, op.source(*content.inputs)), False
     source = op.source(*content.inputs)
     key = label(
         name,
@@ -84,7 +108,7 @@ def _rule(content: Applied) -> Rule:
         content.inputs,
         content.outputs,
     )
-    return Rule(Kind.PLAIN, key, _has_state(content, source), _keeps_zero(content), {})
+    return Kind.PLAIN, key, _has_state(content, source), _keeps_zero(content)
 
 
 def label(*parts: object) -> bytes:
@@ -192,6 +216,10 @@ def _channels_only(op: Any, x: Type, axis: str) -> Onward | None:
     return ((0, axis),) if axis == x.axes[0] == "C" else None
 
 
+def _batch_norm(op: Any, x: Type, axis: str) -> Onward | None:
+    return ((0, axis),) if axis == op.channels(x) else None
+
+
 def _pad(op: Any, x: Type, axis: str) -> Onward | None:
     padded = x.axes[len(x.axes) - len(op.amounts) // 2 :]
     return None if axis in padded else ((0, axis),)
@@ -204,7 +232,7 @@ def _split(op: Any, x: Type, axis: str) -> Onward | None:
 _PERMUTED: Final[dict[str, Callable[[Any, Type, str], Onward | None]]] = {
     "Activation": _onward,
     "AvgPool": _channels_only,
-    "BatchNorm": _channels_only,
+    "BatchNorm": _batch_norm,
     "Concat": lambda op, x, axis: ((0, axis),) if axis == op.axis else None,
     "Conv1d": _convolution,
     "Conv2d": _convolution,

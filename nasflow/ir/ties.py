@@ -36,7 +36,7 @@ def tell_apart(form: Form, free: Free, terms: list[Any]) -> tuple[list[Any], lis
         if tied is None:
             return terms, shared
         mark = b"%16d" % work
-        work += len(tied[2]) * len(form.entries)
+        work += len(tied[2]) * len(form.keys)
         tries = {e: {**marks, e: marks[e] + mark} for e in tied[2]}
         chosen = tied[2][0]
         if work <= WORK:
@@ -46,28 +46,29 @@ def tell_apart(form: Form, free: Free, terms: list[Any]) -> tuple[list[Any], lis
 
 def _outcome(form: Form, free: Free, marks: dict[int, bytes]) -> tuple[list[bytes], list[bytes]]:
     terms, shared = form.terms(free, marks)
-    return [terms[result] for result in form.results], sorted(shared)
+    return [terms[result] for result in form.shape.results], sorted(shared)
 
 
 def _tied(form: Form, shared: Sequence[bytes]) -> dict[bytes, list[int]]:
     """Return the shared entries of each term that several have."""
     classes: dict[bytes, list[int]] = {}
-    for e, term in zip(form.named, shared, strict=True):
+    for e, term in zip(form.shape.named, shared, strict=True):
         classes.setdefault(term, []).append(e)
     return {term: found for term, found in classes.items() if len(found) > 1}
 
 
 def _first_marks(form: Form, free: Free, terms: list[Any]) -> dict[int, bytes]:
     """Return a mark for each tied entry: a digest of what takes it, and its number among twins."""
-    shared = [terms[e] for e in form.named]
+    shape = form.shape
+    shared = [terms[e] for e in shape.named]
     # Terms in which no two shared entries are alike tell what is the same thing.
-    things, _ = form.terms(free, {e: b"%16d" % e for e in form.named})
+    things, _ = form.terms(free, {e: b"%16d" % e for e in shape.named})
     takers, exactly = _takers(form, free, terms), _takers(form, free, things)
     twins: dict[Any, int] = {}
     marks = {}
     for term, found in _tied(form, shared).items():
         for e in found:
-            kind, _, args, _, _ = form.entries[e]
+            kind, args, _, _ = shape.entries[e]
             given = [things[a] for a in args]
             key = term, tuple(sorted(given) if kind else given), exactly[e]
             number = twins[key] = twins.get(key, -1) + 1
@@ -81,25 +82,17 @@ def _takers(form: Form, free: Free, terms: list[Any]) -> dict[int, Takers]:
     Where order is of no consequence the place is how often it is taken. A sum that is part of
     another one only is none of its own.
     """
-    found: dict[int, set[tuple[bytes, int]]] = {e: set() for e in form.named}
-    parts: dict[int, list[int]] = {}
-    whole = set(form.results)
-    for e, (_, _, args, _, _) in enumerate(form.entries):
-        if form.uses[e]:
-            parts[e] = []
-            for a in args:
-                if (e, a) in form.flat:
-                    parts[e] += parts[a]
-                else:
-                    parts[e].append(a)
-                    whole.add(a)
-    for e in whole:
-        kind, _, _, _, more = form.entries[e]
-        ordered = kind == 0 or (isinstance(kind, str) and not holds(more, free))
-        for place, a in enumerate(parts[e]):
-            if a in found:
-                found[a].add((terms[e], place if ordered else parts[e].count(a)))
-    for place, result in enumerate(form.results):
+    shape = form.shape
+    found: dict[int, set[tuple[bytes, int]]] = {e: set() for e in shape.named}
+    steps = [(e, step) for e, step in enumerate(shape.steps, start=shape.inputs) if step]
+    whole = set(shape.results).union(*[taken for _, (_, taken, _, _) in steps])
+    for e, (kind, taken, more, _) in steps:
+        if e in whole:
+            ordered = kind == 0 or (isinstance(kind, str) and not holds(more, free))
+            for place, a in enumerate(taken):
+                if a in found:
+                    found[a].add((terms[e], place if ordered else taken.count(a)))
+    for place, result in enumerate(shape.results):
         if result in found:
             found[result].add((b"", place))
     return {e: frozenset(pairs) for e, pairs in found.items()}

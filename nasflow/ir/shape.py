@@ -1,0 +1,121 @@
+"""The shape of a network's form: all of it but the labels of its entries.
+
+Networks that differ only in what stands at each place have one shape: a cell at other widths, or a
+cell with other convolutions. What can be found without labels is found once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from nasflow.ir.absorb import Free
+from nasflow.ir.rules import Kind
+
+MOST: Final = 16
+"""Most values of a sum (or product, or concatenation) that is taken as part of another one."""
+
+Entry = tuple[int | str, tuple[int, ...], bool, Any]
+"""A kind (see :class:`nasflow.ir.rules.Kind`; a concatenation has its axis), the positions of its
+arguments, whether it owns weights or state, and ``more``: the condition under which a
+concatenation's order is free, or pairs of what may be free in an opaque sub-graph, and when."""
+Step = tuple[int | str, tuple[int, ...], Any, int | None]
+"""An entry ready to be computed: its kind, the entries it takes (those of sums that are part of it
+instead of the sums), ``more``, and its position if it is one thing that is taken several times."""
+
+INPUT: Final[Entry] = (Kind.PLAIN, (), False, None)
+
+
+class Shape:
+    """Entries in order, inputs first, and which of them are results.
+
+    Attributes:
+        zeros: entries whose value is zero.
+        absorbed: which permutations of a value its uses absorb; see :mod:`nasflow.ir.absorb`.
+        conditions: everything that some order depends on.
+        size: number of entries that results need, inputs left out.
+        own: whether any of them has weights or state.
+        named: those that have, and are reached along two ways or more.
+        steps: one for each entry after the inputs; None where no result needs it.
+        chain: of a chain, how many entries there are up to the last that has weights; else None.
+    """
+
+    __slots__ = (
+        "absorbed", "chain", "conditions", "entries", "inputs", "named", "own", "results", "size",
+        "steps", "zeros",
+    )  # fmt: skip
+
+    def __init__(
+        self, inputs: int, entries: Sequence[Entry], results: Sequence[int], zeros: set[int],
+        absorbed: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.inputs = inputs
+        self.entries = tuple(entries)
+        self.results = tuple(results)
+        self.zeros = frozenset(zeros)
+        self.absorbed = absorbed
+        conditions: set[tuple[int, str]] = set()
+        uses, grouped = self._uses(conditions)
+        self.conditions: Free = frozenset(conditions)
+        owning = [e for e, entry in enumerate(entries) if entry[2] and uses[e]]
+        self.own = bool(owning)
+        self.size = len(entries) - inputs - uses[inputs:].count(0)
+        self.named = tuple([e for e in owning if uses[e] > 1])
+        self.chain = self._chain(owning)
+        self.steps = self._steps(uses, grouped)
+
+    def _uses(self, conditions: set[tuple[int, str]]) -> tuple[list[int], bool]:
+        """Return how often each entry is used, and whether sums may be part of others."""
+        entries = self.entries
+        uses = [0] * len(entries)
+        for result in self.results:
+            uses[result] += 1
+        grouped = False
+        for e in range(len(entries) - 1, self.inputs - 1, -1):
+            used = uses[e]
+            if used:
+                kind, args, own, more = entries[e]
+                # What holds no weights itself is as if written anew at each of its uses.
+                ways = 1 if own or used == 1 else 2
+                for a in args:
+                    uses[a] += ways
+                    if kind and entries[a][0] == kind:
+                        grouped = True
+                if more is not None:
+                    for condition in [c for _, c in more] if more.__class__ is tuple else (more,):
+                        if condition.__class__ is frozenset:
+                            conditions |= condition
+        return uses, grouped
+
+    def _chain(self, owning: list[int]) -> int | None:
+        last = len(self.entries) - 1
+        if self.inputs != 1 or self.results != (last,) or self.zeros:
+            return None
+        for e, (kind, args, _, more) in enumerate(self.entries):
+            if e and (kind or more is not None or args != (e - 1,)):
+                return None
+        return owning[-1] if owning else 0
+
+    def _steps(self, uses: list[int], grouped: bool) -> tuple[Step | None, ...]:
+        named = set(self.named)
+        steps: list[Step | None] = []
+        parts: dict[int, tuple[int, ...]] = {}  # of sums
+        for e in range(self.inputs, len(uses)):
+            if not uses[e]:
+                steps.append(None)
+                continue
+            kind, args, _, more = self.entries[e]
+            if grouped and kind and kind != Kind.SORTED:
+                args = parts[e] = self._spelled(kind, args, parts)
+            steps.append((kind, args, more, e if e in named else None))
+        return tuple(steps)
+
+    def _spelled(
+        self, kind: int | str, args: tuple[int, ...], parts: dict[int, tuple[int, ...]]
+    ) -> tuple[int, ...]:
+        """Return what a sum takes, sums among that written out."""
+        spelled: list[int] = []
+        for a in args:
+            inner = parts.get(a, ()) if self.entries[a][0] == kind else ()
+            spelled.extend(inner if 0 < len(inner) < MOST else (a,))
+        return tuple(spelled)
