@@ -228,8 +228,8 @@ def _cut_in(images: torch.Tensor, weight: float, draw: random.Random) -> tuple[t
         draw.randrange(height),
         draw.randrange(width),
     )  # its centre; it may reach beyond the border
-    top, bottom = max(y - rows // 2, 0), min(y + rows // 2, height)
-    left, right = max(x - columns // 2, 0), min(x + columns // 2, width)
+    top, bottom = max(y - rows // 2, 0), min(y - rows // 2 + rows, height)
+    left, right = max(x - columns // 2, 0), min(x - columns // 2 + columns, width)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
     return mixed, 1 - (bottom - top) * (right - left) / (height * width)

@@ -15,9 +15,11 @@ import torch
 from torch.nn import functional
 
 from nasflow.data.augment import Augment
-from nasflow.data.options import check_type
+from nasflow.data.options import check_size, check_type
 from nasflow.data.stream import Stream
-from nasflow.errors import ConfigError, DataError
+from nasflow.errors import ConfigError, DataError, NasflowWarning
+
+MOST_CLASSES = 1_000_000  # above this, labels are identifiers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,9 +180,7 @@ def assemble(
     ``validation`` the fraction of what remains (0: none); ``size`` the side to resize to, pixels.
     """
     check_type("data.seed", seed, "int")
-    check_type("data.size", size, "int | None")
-    if size is not None and size < 1:
-        raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
+    check_size(size)
     for key, fraction in (("validation", validation), ("test", test)):
         if not isinstance(fraction, Split | Stream):
             check_type(f"data.{key}", fraction, "float")
@@ -191,6 +191,8 @@ def assemble(
     train, held = hold_out(name, train, validation, seed + 1)
     classes = 1 + max(int(part.labels.max()) for part in (train, held, test) if len(part))
     names = tuple(class_names or map(str, range(classes)))
+    if not class_names:
+        _warn_of_gaps(name, classes, (train, held, test))
     if classes > len(names):
         raise DataError(f"{name}: label {classes - 1} is out of range for {len(names)} classes")
     if classes < 2:
@@ -199,6 +201,18 @@ def assemble(
         train, held, test = (part.resized((size, size)) for part in (train, held, test))
     options = augment if isinstance(augment, Augment) else Augment.of(augment or {})
     return Dataset(name, train, held, test, names, options)
+
+
+def _warn_of_gaps(name: str, classes: int, parts: Sequence[Part]) -> None:
+    seen = torch.unique(torch.cat([part.labels for part in parts if len(part)])).tolist()
+    if len(seen) < classes:
+        first = next(label for label in range(classes) if label not in set(seen))
+        warnings.warn(
+            f"{name}: {classes - len(seen)} of {classes} classes have no image, first {first}; "
+            "networks get an output for each class from 0",
+            NasflowWarning,
+            stacklevel=3,
+        )
 
 
 def checked(where: str, images: np.ndarray, labels: np.ndarray) -> Split:
@@ -212,6 +226,11 @@ def checked(where: str, images: np.ndarray, labels: np.ndarray) -> Split:
         images = images.transpose(0, 3, 1, 2)
     if images.ndim != 4 or not images.size:
         raise DataError(f"{where}: expected images (N, H, W) or (N, H, W, C), got {images.shape}")
+    if images.shape[1] not in (1, 3, 4):
+        raise DataError(
+            f"{where}: expected images of 1, 3 or 4 channels, got {images.shape[1]} "
+            "in (N, C, H, W) = " + str(images.shape)
+        )
     if images.dtype != np.uint8:
         if images.dtype.kind != "f":
             raise DataError(f"{where}: expected uint8 or float images, got {images.dtype}")
@@ -225,6 +244,10 @@ def checked(where: str, images: np.ndarray, labels: np.ndarray) -> Split:
         )
     if labels.min() < 0:
         raise DataError(f"{where}: label {labels.min()} is negative; classes count from 0")
+    if labels.max() >= MOST_CLASSES:
+        raise DataError(
+            f"{where}: expected labels below {MOST_CLASSES:,}, got {labels.max()}; number the classes from 0"
+        )
     return Split(
         torch.from_numpy(np.array(images, order="C")),
         torch.from_numpy(labels.astype(np.int64)),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nasflow.data.options import check_size
 from nasflow.errors import ConfigError, DataError
 
 MODES = {1: "L", 3: "RGB"}
@@ -30,6 +31,7 @@ def decode(
     mode = MODES.get(channels)
     if mode is None:
         raise ConfigError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
+    check_size(size)
     if not len(sources):
         raise DataError("no images to decode")
 

@@ -44,3 +44,10 @@ def check_type(where: str, value: Any, declared: str) -> None:
         return
     expected = " or ".join(NAMES.get(kind, "null") for kind in wanted)
     raise ConfigError(f"{where} must be {expected}, got {value!r}")
+
+
+def check_size(size: object) -> None:
+    """Raise ConfigError for what is no side of an image, in pixels; None stands for images as they are."""
+    check_type("data.size", size, "int | None")
+    if isinstance(size, int) and size < 1:
+        raise ConfigError(f"data.size must be at least 1 pixel, got {size}")

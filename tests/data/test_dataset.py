@@ -9,7 +9,7 @@ import torch
 
 from nasflow.data import Dataset, Split, assemble, checked, find
 from nasflow.data.dataset import hold_out, resize
-from nasflow.errors import ConfigError, DataError
+from nasflow.errors import ConfigError, DataError, NasflowWarning
 
 
 def ramp(count: int = 60, classes: int = 3) -> Split:
@@ -91,11 +91,19 @@ def test_all_usual_layouts_become_channels_first(shape: tuple[int, ...]) -> None
         (np.zeros((4, 4, 4), np.uint8), np.arange(3), "expected 4 integer labels"),
         (np.zeros((4, 4, 4), np.uint8), np.ones(4), "got float64"),
         (np.zeros((4, 4, 4), np.uint8), np.arange(4) - 1, "negative"),
+        (np.zeros((4, 4, 4), np.uint8), np.arange(4) * 10**9, "number the classes from 0"),
+        (np.zeros((4, 8, 8, 2), np.uint8), np.arange(4), "1, 3 or 4 channels, got 8"),
     ],
 )
 def test_wrong_arrays_are_refused(images: np.ndarray, labels: np.ndarray, says: str) -> None:
     with pytest.raises(DataError, match=says):
         checked("file.npz", images, labels)
+
+
+def test_labels_that_begin_at_1_are_pointed_out() -> None:
+    part = ramp()
+    with pytest.warns(NasflowWarning, match=r"1 of 4 classes have no image, first 0"):
+        assemble("ramp", Split(part.images, part.labels + 1), 0.2, validation=0.1, seed=0)
 
 
 def test_wrong_settings_are_refused() -> None:
