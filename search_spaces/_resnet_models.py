@@ -64,7 +64,8 @@ def _pyramid(units: int, alpha: int, unit: str = "basic") -> ir.Model:
         shortcut="pool",
         alpha=alpha,
         settings={**settings, "alphas": (alpha,)},
-        note="counts are those of pytorchcv's port; the paper prints 1 to 3% less, 28.3M for a = 270",
+        note="counts are those of the authors' released code, and of pytorchcv's; its README prints 28.3M for a = 270, "
+        "0.7% less, and 1.7M, 3.8M and 26.0M, which filters cut off instead of rounded would have",
     )
 
 

@@ -287,14 +287,15 @@ MODELS = {
         _point(ENAS_MICRO, ENAS_OPERATIONS),
         {},
         "Pham et al. (2018), section 3.2 and released code",
-        note="the cells of the released script; the paper prints 4.6M, which they do not have",
+        note="the cells of the released script at its 36 filters; its auxiliary head, which is never built, would make "
+        "them 4.39M; the paper prints 4.6M",
     ),
     "naonet": ir.Model(
         _point(NAONET_A, NAO_NUMBERS),
         WIDE,
         f"{LUO}: NAONet-A-36",
-        note="counts are those of the released PyTorch code without its auxiliary head; the paper, whose "
-        "networks were trained in TensorFlow, prints 10.6M",
+        note="the networks released for TensorFlow and for PyTorch both have 11.47M, the auxiliary head aside; the "
+        "paper prints 10.6M",
     ),
     "naonet_128": ir.Model(
         _point(NAONET_A, NAO_NUMBERS), {**WIDE, "filters": 128}, f"{LUO}: NAONet-A-128"

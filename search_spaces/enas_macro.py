@@ -133,6 +133,7 @@ MODELS = {
         {},
         "Pham et al. (2018), table 1 (macro, more channels) and released code",
         note="the released code trains its separable convolutions as ordinary ones, which gives what is "
-        "counted here; the paper prints 38.0M for a macro network of more channels",
+        "counted here; the paper prints 38.0M for a macro network of more channels (as remembered: no public "
+        "copy of its table was found)",
     ),
 }

@@ -141,7 +141,7 @@ def _model(number: int, widths: str = "standard", note: str = "", **more: Any) -
     point: dict[str, Any] = {"activation": "gelu", "widths": widths}
     point |= {f"stage{stage}/depth": depth for stage, depth in enumerate(depths, 1)}
     settings = {"size": SIDES[number], "deepest": depths}
-    where = "section 5.1 and released code" if widths == "plus" else "table 1"
+    where = "appendix A and released code" if widths == "plus" else "tables 1 and 3"
     return ir.Model({**point, **more}, settings, f"Brock et al. (2021), {where}", note=note)
 
 

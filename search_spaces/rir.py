@@ -76,6 +76,7 @@ MODELS = {
     "resnet_in_resnet": ir.Model(
         {"width": 48, **{f"stage{s}/depth": d for s, d in enumerate((4, 6, 6), 1)}},
         source="Targ et al. (2016), section 3, 18-layer + wide RiR; stages as in pytorchcv",
-        note="the paper prints 10.3M for 18 layers; pytorchcv's port of its figure has 9.5M",
+        note="the paper prints 10.3M for 18 layers (as remembered: no public copy of its table was found); "
+        "pytorchcv's port of its figure has 9.5M",
     )
 }

@@ -179,7 +179,7 @@ MODELS = {
         {},
         "Brock et al. (2018), table 1: SMASHv1",
         reconstructed=True,
-        note="the paper gives the architecture in a figure only and prints 4.6M; this is a point drawn at "
-        "random from the space that has as many",
+        note="the paper gives the architecture in a figure only; 4.6M is printed (Zhang et al., 2019, table 1): "
+        "this is a point drawn at random from the space that has as many",
     ),
 }

@@ -96,8 +96,8 @@ def _deep_image(size: int, last_pool: int, note: str) -> ir.Model:
 
 
 DEEP_IMAGE = (
-    "the paper's largest model has 16 layers and 212.7M weights: VGG-16 with 6144 hidden units has just as many, "
-    "without biases, for crops of 224 pixels from 256"
+    "the paper's largest model has 16 layers and 212.7M weights (as remembered: no public copy was found): VGG-16 "
+    "with 6144 hidden units has just as many, without biases, for crops of 224 pixels from 256"
 )
 HIGH_RES = (
     "no figures are published; assumed: the low-resolution network with a 4x4 last pool, for crops of 448 "
