@@ -133,13 +133,13 @@ def models() -> dict[str, tuple[str, Model]]:
     found: dict[str, tuple[str, Model]] = {}
     for family in spaces():
         try:
-            module = inspect.getmodule(find("space", family))
+            named = _named(family)
         except NasflowError as error:
             warnings.warn(
                 f"models of space {family!r} are left out: {error}", NasflowWarning, stacklevel=2
             )
             continue
-        for name, entry in getattr(module, "MODELS", {}).items():
+        for name, entry in named.items():
             if name in found:
                 raise SpaceError(
                     f"model {name!r} is named by two spaces, {found[name][0]!r} and {family!r}"
@@ -148,10 +148,21 @@ def models() -> dict[str, tuple[str, Model]]:
     return found
 
 
+def _named(family: str) -> Mapping[str, Model]:
+    from nasflow.ir import Model
+
+    module = inspect.getmodule(find("space", family))
+    named = getattr(module, "MODELS", {})
+    if not isinstance(named, dict) or not all(isinstance(m, Model) for m in named.values()):
+        raise SpaceError(f"expected MODELS to map names to ir.Model, got {named!r:.200}")
+    return named
+
+
 def _space(name: str, settings: Mapping[str, Any]) -> Space:
     from nasflow.ir import Space
 
-    made = build(find("space", name), f"space {name!r}", **settings)
+    given = {key: tuples(value) for key, value in settings.items()}
+    made = build(find("space", name), f"space {name!r}", **given)
     if not isinstance(made, Space):
         raise SpaceError(
             f"space {name!r}: expected its function to return an ir.Space, got {made!r}"
@@ -174,12 +185,17 @@ def build(factory: Callable[..., Any], what: str, *arguments: Any, **settings: A
         return factory(*arguments, **settings)
     except NasflowError:
         raise
-    except Exception as error:  # it is a user's code, which may raise anything
+    except (Exception, SystemExit) as error:  # it is a user's code, which may raise anything
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(
             f"{what} cannot be made: {type(error).__name__}: {error} "
             f"({Path(place.filename).name}, line {place.lineno})"
         ) from error
+
+
+def tuples(value: Any) -> Any:
+    """Return a value read from JSON or YAML with its lists as tuples, inner ones too."""
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
 def parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:
@@ -232,7 +248,7 @@ def _guarded(what: str, load: Callable[[], T]) -> T:
         return load()
     except NasflowError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
 
 

@@ -393,7 +393,7 @@ SIDES: dict[str, tuple[int, ...]] = {"cifar": (), "imagenet": (224, 299, 331, 48
 def space(
     *,
     classes: int = 10,
-    size: int = 32,
+    size: int | tuple[int, int] = 32,
     channels: int = 3,
     blocks: int = 5,
     inputs: int = 2,
@@ -408,7 +408,7 @@ def space(
     """Return the NASNet space.
 
     Args:
-        classes, size, channels: number of classes; side and channels of the images.
+        classes, size, channels: number of classes; side (or height and width) and channels of the images.
         blocks: blocks in a cell, B in the paper.
         inputs: states a cell takes: 2, or 4 for NASNet-B, whose cells hand on all their blocks.
         skeleton: ``"cifar"``, or ``"imagenet"``: a stride-2 stem and two more strided cells.
@@ -426,12 +426,14 @@ def space(
     if inputs not in (2, 4):
         raise ir.SpaceError(f"nasnet: expected 2 or 4 inputs of a cell, got {inputs!r}")
     least = 1 if inputs == 2 else inputs  # NASNet-B's cells hand on four of their blocks
-    if not isinstance(blocks, int) or blocks < least:
-        raise ir.SpaceError(f"nasnet: expected {least} or more blocks in a cell, got {blocks!r}")
+    if not isinstance(blocks, int) or not least <= blocks <= 100:
+        raise ir.SpaceError(f"nasnet: expected {least} to 100 blocks in a cell, got {blocks!r}")
     plan = Skeleton(blocks, inputs, repeats, filters, drop_path, OPERATIONS[operations])
     # The published networks differ in the side of their images: one space holds them all.
-    sides = sorted({size, *SIDES[skeleton]})
-    side = ir.choice("resolution", *sides, ordered=True, searched=False, default=size)
+    side: ir.Operand | tuple[int, int] = size
+    if isinstance(size, int):
+        sides = sorted({size, *SIDES[skeleton]})
+        side = ir.choice("resolution", *sides, ordered=True, searched=False, default=size)
     image = ir.image(channels, side)
     state = (plan.cifar_stem if skeleton == "cifar" else plan.imagenet_stem)(image)
     done: ir.Operand = 1 if skeleton == "cifar" else 0

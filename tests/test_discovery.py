@@ -9,6 +9,7 @@ import pytest
 import nasflow
 from nasflow import discovery
 from nasflow.errors import ConfigError, NasflowWarning, SpaceError
+from nasflow.search import job
 
 
 def test_what_comes_with_nasflow_is_found() -> None:
@@ -73,10 +74,11 @@ def test_a_file_here_is_a_space_at_once(folder: Path) -> None:
     [
         ("def space(:", "cannot be imported: SyntaxError"),
         ("import nowhere_at_all", "cannot be imported: ModuleNotFoundError"),
+        ("raise SystemExit(3)", "cannot be imported: SystemExit: 3"),
         ("x = 1", "defines no function `space"),
         ("def space():\n    return 3", "expected its function to return an ir.Space, got 3"),
     ],
-    ids=["syntax", "import", "empty", "no space"],
+    ids=["syntax", "import", "exit", "empty", "no space"],
 )
 def test_a_broken_file_is_named(
     folder: Path, text: str, message: str, request: pytest.FixtureRequest
@@ -93,6 +95,29 @@ def test_a_broken_file_hides_no_models_but_its_own(folder: Path) -> None:
         assert nasflow.model("lenet5").params == 61_706
 
 
+def test_models_that_are_none_are_left_out(folder: Path) -> None:
+    (folder / "odd_models.py").write_text("def space():\n    pass\nMODELS = ['resnet50']\n")
+    with pytest.warns(NasflowWarning, match=r"'odd_models' .* expected MODELS to map names"):
+        assert "odd_models" not in nasflow.models()
+
+
+def test_settings_from_configuration_have_tuples_for_lists(folder: Path) -> None:
+    (folder / "listed.py").write_text(
+        "from nasflow import ir\n"
+        "def space(size=8):\n    return ir.Space(ir.Linear(2)(ir.Mean()(ir.image(1, size))), name='listed')\n"
+    )
+    wide = nasflow.space("listed", size=[12, 8]).bind({})
+    assert wide.inputs[0].shape == (1, 12, 8)
+    assert (
+        job.space_of({"name": "listed", "size": [12, 8]}).bind({}).fingerprint == wide.fingerprint
+    )
+
+
+def test_the_default_space_takes_images_that_are_not_square() -> None:
+    space = nasflow.space("nasnet", size=[12, 8], channels=1, blocks=1)
+    assert space.bind(space.sample(seed=0)).inputs[0].shape == (1, 12, 8)
+
+
 def test_a_space_that_raises_is_one_line_that_says_where(folder: Path) -> None:
     (folder / "raising.py").write_text("def space(blocks=1):\n    return range(blocks)\n")
     message = r"space 'raising' cannot be made: TypeError: .* \(raising.py, line 2\)$"
@@ -102,5 +127,5 @@ def test_a_space_that_raises_is_one_line_that_says_where(folder: Path) -> None:
 
 @pytest.mark.parametrize("blocks", [0, -1, "x"])
 def test_cells_without_blocks_are_refused(blocks: object) -> None:
-    with pytest.raises(SpaceError, match="expected 1 or more blocks in a cell, got"):
+    with pytest.raises(SpaceError, match="expected 1 to 100 blocks in a cell, got"):
         nasflow.space("nasnet", blocks=blocks)

@@ -7,6 +7,7 @@ A command is one module of this package, named as the command. Its docstring is 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -39,6 +40,9 @@ class Line:
 def entry() -> None:
     """Run the program's arguments and exit with the command's code."""
     warnings.formatwarning = _warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no error
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 
@@ -86,7 +90,7 @@ def parse(arguments: Sequence[str]) -> Line:
 
 
 def _override(word: str) -> str:
-    if "=" not in word and not word.startswith("~"):
+    if ("=" not in word and not word.startswith("~")) or not word.partition("=")[0].strip("+~"):
         raise ConfigError(f"expected field=value, got {word!r}")
     return word
 

@@ -194,7 +194,7 @@ def _path_key(word: str) -> bool:
 def _check_option(word: str, groups: dict[str, tuple[str, ...]]) -> None:
     group, _, option = word.partition("=")
     option = option.removesuffix(".yaml")
-    if group in groups and re.fullmatch(r"[\w.-]*", option) and option not in groups[group]:
+    if group in groups and re.fullmatch(r"[\w./-]*", option) and option not in groups[group]:
         listed = ", ".join(groups[group])
         raise ConfigError(
             f"unknown {group} {option!r}{nearest(option, groups[group])}; there are: {listed}"
@@ -344,6 +344,6 @@ def _first_line(error: Exception) -> str:
     lines = [
         line.strip()
         for line in str(error).splitlines()
-        if line.strip() and not line.strip().startswith("full_key")
+        if line.strip() and not line.strip().startswith(("full_key", "object_type"))
     ]
     return "; ".join(lines[:3])

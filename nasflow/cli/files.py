@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,11 @@ def named(path: Path) -> str:
     from nasflow.search import store
 
     return store.named(path)
+
+
+def word(field: str, path: Path) -> str:
+    """Return ``field=path`` as a shell takes it."""
+    return shlex.quote(f"{field}={named(path)}")
 
 
 def push() -> None:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from nasflow.cli.export import write_export
-from nasflow.cli.files import named, write
+from nasflow.cli.files import named, word, write
 from nasflow.cli.report import write_report
 from nasflow.cli.source import Found, found_in, space_of
 from nasflow.cli.table import table
@@ -36,7 +36,9 @@ def conclude(run: Run) -> None:
     if not run.ranked:
         print(f"no network succeeded; the reasons are in {named(run.out / 'ledger.jsonl')}")
         return
-    print(f"\n{best(run)}\n\nthe best, by its decisions:\n{decisions(searched(run))}\n")
+    print(f"\n{best(run)}\n")
+    if taken := searched(run):
+        print(f"the best, by its decisions:\n{decisions(taken)}\n")
     traded = tradeoff(run)
     if traded:
         print(f"{traded.describe()}\n")
@@ -49,7 +51,7 @@ def conclude(run: Run) -> None:
     )
     for name in family:
         print(f"{name:<9} {named(run.out / name)}")
-    print(f"train it  python -m nasflow train run={named(run.out)} rank=1")
+    print(f"train it  python -m nasflow train {word('run', run.out)} rank=1")
 
 
 def said(run: Run) -> list[str]:

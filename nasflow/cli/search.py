@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from nasflow.cli import configuration
 from nasflow.cli.configuration import AUTO
-from nasflow.cli.files import named, run_folder
+from nasflow.cli.files import named, run_folder, word
 from nasflow.cli.outcome import conclude
 from nasflow.cli.source import space_from
 from nasflow.cli.weights import Best, kept_in
-from nasflow.errors import ConfigError, nearest
+from nasflow.errors import ConfigError, NasflowError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -87,7 +87,15 @@ def run(config: DictConfig) -> int:
     plan = configuration.plain(config)
     print(f"searching {_name(plan['space'])} with {_name(plan['strategy'])} in {named(folder)}")
     space = fitted(plan["space"], plan["data"])
-    space_from(space)  # type-checks its extremes before anything is trained
+    try:
+        space_from(space)  # type-checks its extremes before anything is trained
+    except NasflowError as error:
+        if not isinstance(space.get("size"), list) or plan["space"].get("size") != AUTO:
+            raise
+        raise ConfigError(
+            f"{error}; the images are {space['size'][0]} by {space['size'][1]} pixels: "
+            "data.size=N makes them square"
+        ) from error
     evaluator = kept_in(plan["evaluator"], folder)
 
     def go(observer: Observer) -> Run:
@@ -132,7 +140,7 @@ def watched(folder: Path, budget: Budget, go: Callable[[Observer], Run]) -> int:
     except KeyboardInterrupt:
         print(
             f"\nnasflow: interrupted; all results are in {named(folder)}; go on with: "
-            f"python -m nasflow resume run={named(folder)}",
+            f"python -m nasflow resume {word('run', folder)}",
             file=sys.stderr,
         )
         return 130

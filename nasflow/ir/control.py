@@ -7,7 +7,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from nasflow.errors import SpaceError
 from nasflow.ir.closing import OPEN, known
@@ -33,6 +33,9 @@ from nasflow.ir.trace import (
     scope,
     trace,
 )
+
+MAX_TIMES: Final = 10_000
+"""Repetitions of one body; no network has nearly as many layers."""
 
 
 def _branch_gate(index: Operand) -> Callable[[Scalar], Expression | None]:
@@ -118,6 +121,8 @@ def repeat(body: Callable[..., Any], times: Operand, name: str = "blocks") -> Ca
     """
     wanted = set(inspect.signature(body).parameters) & {"i", "n"}
     limit = _largest(times)
+    if limit > MAX_TIMES:
+        raise SpaceError(f"repeat {name!r}: expected at most {MAX_TIMES:,} times, got {limit:,}")
 
     def call(*values: Value, name: str = name) -> Any:
         label = qualified(name)

@@ -32,6 +32,7 @@ from nasflow.ir.expression import (
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]*\Z")
 """Names of scopes, nodes and decisions; they become Python attributes in generated source."""
 MAX_NAME: Final = 80
+MAX_OPTIONS: Final = 10_000
 
 _order: Final = itertools.count()
 
@@ -183,7 +184,12 @@ def integer(
     default: int | None = None,
 ) -> Decision:
     """Declare an integer decision, from ``low`` to ``high`` inclusive."""
-    options = tuple(range(low, high + 1, step))
+    options = range(low, high + 1, step)
+    if len(options) > MAX_OPTIONS:
+        raise SpaceError(
+            f"decision {name!r}: expected at most {MAX_OPTIONS:,} options, got {len(options):,}; "
+            "take a larger step"
+        )
     return choice(name, *options, ordered=True, searched=searched, default=default)
 
 
@@ -232,7 +238,9 @@ def source(name: str, axes: tuple[str, ...], shape: tuple[Operand, ...], dtype: 
     return value
 
 
-def image(channels: Operand = 3, size: Operand = 224, name: str = "image") -> Value:
+def image(
+    channels: Operand = 3, size: Operand | tuple[Operand, Operand] = 224, name: str = "image"
+) -> Value:
     """Return an image input, (C, H, W); ``size`` is a side or a (height, width) pair, in pixels."""
     height, width = size if isinstance(size, tuple) else (size, size)
     return source(name, ("C", "H", "W"), (channels, height, width), "float")

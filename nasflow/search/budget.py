@@ -27,16 +27,17 @@ class Budget:
     patience: int = 2000
 
     def __post_init__(self) -> None:
-        if self.trials is not None and (
-            not isinstance(self.trials, int) or isinstance(self.trials, bool)
-        ):
-            raise ConfigError(f"budget.trials: expected a whole number, got {self.trials!r}")
-        for name in ("trials", "seconds", "patience"):
+        for name in ("trials", "patience", "seconds", "target"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int | float) or not value > 0):
+            if value is None and name != "patience":
+                continue
+            kinds, expected = (
+                (int, "whole ") if name in ("trials", "patience") else (int | float, "")
+            )
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise ConfigError(f"budget.{name}: expected a {expected}number, got {value!r}")
+            if name != "target" and not value > 0:
                 raise ConfigError(f"budget.{name}: expected a positive number, got {value!r}")
-        if self.target is not None and not isinstance(self.target, int | float):
-            raise ConfigError(f"budget.target: expected a number, got {self.target!r}")
         if self.trials is None and self.seconds is None and self.target is None:
             raise ConfigError("budget: expected at least one of trials, seconds, target; got none")
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasflow.discovery import build, find
+from nasflow.discovery import build, find, tuples
 from nasflow.errors import CandidateError, ConfigError, NasflowError, RunError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def space_of(spec: Mapping[str, Any]) -> Space:
 
 @functools.lru_cache(maxsize=8)
 def _built(make: Callable[..., Space], name: str, settings: str) -> Space:
-    space: Space = build(make, f"space {name!r}", **json.loads(settings))
+    space: Space = build(make, f"space {name!r}", **thaw(json.loads(settings)) or {})
     return space
 
 
@@ -174,7 +174,7 @@ def perform(
         error, fatal = _line(problem), True
     except MemoryError:
         error, fatal = _out_of_memory(memory), False
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         error, fatal = f"{type(problem).__name__}: {_line(problem)}", False
     return Outcome(error=error, seconds=time.perf_counter() - begin, fatal=fatal)
 
@@ -235,7 +235,11 @@ def plain(measures: Mapping[str, Any]) -> dict[str, float]:
         number = value.item() if hasattr(value, "item") else value
         if not isinstance(number, int | float):
             raise ConfigError(f"measure {name!r}: expected a number, got {number!r}")
-        found[str(name)] = number
+        try:
+            float(number)
+        except OverflowError:
+            number = math.inf
+        found[str(name)] = int(number) if isinstance(number, bool) else number
     return found
 
 
@@ -246,11 +250,7 @@ def finite(measures: Mapping[str, float]) -> dict[str, float]:
 
 def thaw(point: Mapping[str, Any] | None) -> Point | None:
     """Return a point read from JSON with its tuples, which JSON turned into lists."""
-    return None if point is None else {name: _tuples(value) for name, value in point.items()}
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+    return None if point is None else {name: tuples(value) for name, value in point.items()}
 
 
 @functools.lru_cache(maxsize=2)
@@ -373,4 +373,5 @@ def _out_of_memory(memory: float | None) -> str:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    text = " ".join(str(error).split())[:500] or type(error).__name__
+    return text.encode(errors="backslashreplace").decode()  # half a surrogate pair fits in no file

@@ -170,7 +170,13 @@ class Loop:
         begin = time.monotonic()
         self.ledger.flush()
         state = self._call("state", self.strategy.state)
-        self.ledger.save(SNAPSHOT, {"records": self.ledger.records, "state": state})
+        try:
+            self.ledger.save(SNAPSHOT, {"records": self.ledger.records, "state": state})
+        except (TypeError, ValueError) as error:
+            raise RunError(
+                f"strategy {type(self.strategy).__name__}: state() must return plain JSON ({error}); "
+                f"all results are safe: mend it, then `resume run={self.ledger.where}`"
+            ) from error
         self._saved = time.monotonic()
         self._save_cost = self._saved - begin
 
@@ -201,7 +207,7 @@ class Loop:
 
     def _consider(self, n: int, point: Point) -> Job | None:
         """Record a new proposal; return what there is to evaluate for it, if anything."""
-        digest = hashlib.blake2b(canonical(point).encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(self._text(point).encode(), digest_size=16).digest()
         graph, refusal, costs = None, None, dict[str, float]()
         fingerprint = self._points.get(digest, "")
         known = self.ledger.known.get(fingerprint)
@@ -220,6 +226,15 @@ class Loop:
         self._write({"t": "ask", "n": n, "point": point, "fp": fingerprint}, point)
         self.observer(Asked(n, point))
         return self._job(n, point, fingerprint, graph)
+
+    def _text(self, point: Point) -> str:
+        try:
+            return canonical(point)
+        except (TypeError, ValueError) as error:  # numpy's integers, most often
+            raise RunError(
+                f"strategy {type(self.strategy).__name__} proposed a point that is not plain JSON "
+                f"({error}): expected decision names with Python's own values, got {point!r}"
+            ) from error
 
     def _remember(self, digest: bytes, fingerprint: str) -> None:
         if fingerprint.startswith(UNBUILDABLE):
@@ -315,7 +330,7 @@ class Loop:
         """Call the strategy; name it in whatever it raises."""
         try:
             return call()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             name = type(self.strategy).__name__
             text = " ".join(str(error).split())
             raise RunError(

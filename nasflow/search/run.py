@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import sys
 import uuid
@@ -76,6 +77,7 @@ def search(
         "executor": _place_spec(executor),
         "seed": seed,
     }
+    _refuse_infinite(plan)
     parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator}, folder)
     versions = {"nasflow": _version(), "python": sys.version.split()[0]}
     ledger = Ledger.create(folder, {**versions, "seed": seed, "plan": plan})
@@ -156,6 +158,12 @@ class Parts:
                 raise _missing("strategy")
             space: Any = self.limited or self.space
             made = strategies.create(self.plan["strategy"], space, self.seed)
+        for method in ("ask", "tell", "state", "restore"):
+            if not callable(getattr(made, method, None)):
+                raise ConfigError(
+                    f"strategy {type(made).__name__} has no method {method}(); "
+                    "docs/writing-a-strategy.md says what each does"
+                )
         if self.limited is None or getattr(made, "exact_proposals", False):
             return made
         return Steered(made, self.limited, self.seed)
@@ -244,6 +252,21 @@ def _spec(part: Any) -> Record | None:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"configuration must be plain JSON: {error}") from error
     return plain
+
+
+def _refuse_infinite(part: Any, where: str = "") -> None:
+    """Refuse NaN and infinity, which the ledger's JSON cannot hold, anywhere in a plan."""
+    inner = (
+        part.items()
+        if isinstance(part, dict)
+        else enumerate(part)
+        if isinstance(part, list)
+        else ()
+    )
+    for key, value in inner:
+        _refuse_infinite(value, f"{where}.{key}" if where else str(key))
+    if isinstance(part, float) and not math.isfinite(part):
+        raise ConfigError(f"{where}: expected a finite number, got {part}")
 
 
 def _objective_spec(part: Spec | Objective) -> Record:

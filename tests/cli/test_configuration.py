@@ -47,6 +47,7 @@ def test_settings_of_a_space_are_the_keywords_of_its_function() -> None:
         ("strategy=", r"unknown strategy ''; there are: "),
         ("~executor", r"~executor: executor cannot be taken away; set it with executor=\.\.\."),
         ("~budget", r"~budget: budget cannot be taken away"),
+        ("space=../mine_", r"unknown space '\.\./mine_' \(did you mean 'mine_'\?\)"),
         ("budget=3", r"budget: expected its fields, such as budget\.trials=\.\.\., got 3"),
         ("data=digit", r"unknown data 'digit' \(did you mean 'digits'\?\)"),
     ],

@@ -181,6 +181,22 @@ def test_a_trunk_of_five_stages_counts_exactly() -> None:
     assert space.bind(point).params == space.bind(dict(reversed(point.items()))).params
 
 
+def test_what_no_space_can_be_that_large_is_refused_at_once() -> None:
+    with pytest.raises(
+        SpaceError, match=r"'width': expected at most 10,000 options, got 1,000,000"
+    ):
+        ir.integer("width", 1, 10**9)
+    with pytest.raises(SpaceError, match=r"'blocks': expected at most 10,000 times, got 1,000,000"):
+        ir.repeat(lambda x: ir.Conv2d(8)(x), 10**9)(ir.image(3, 8))
+
+
+def test_a_shape_that_cannot_be_computed_names_the_input() -> None:
+    side = ir.choice("side", (12, 8))
+    open_space = ir.Space(ir.Mean()(ir.image(3, ir.floor(side * 0.5))), name="odd")
+    with pytest.raises(SpaceError, match="image: cannot compute its shape"):
+        open_space.bind({"side": (12, 8)})
+
+
 # -- what is asked of single spaces ------------------------------------------------------------------
 
 

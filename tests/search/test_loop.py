@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nasflow.errors import ConfigError, RunError
@@ -249,6 +250,38 @@ def test_a_strategy_that_raises_is_named_and_loses_nothing(setup: dict[str, Any]
     assert len(resume(setup["out"], strategy=mended).entries) == 30
 
 
+def test_what_no_file_can_hold_is_one_line(setup: dict[str, Any]) -> None:
+    numbers = fakes.Walk(fakes.space())  # type: ignore[arg-type]
+    numbers.points[2]["w0"] = np.int64(3)
+    with pytest.raises(RunError, match=r"Walk proposed a point that is not plain JSON .*int64"):
+        search(**{**setup, "strategy": numbers})
+    forgetful = fakes.Walk(fakes.space())  # type: ignore[arg-type]
+    forgetful.state = lambda: {1, 2}  # type: ignore[method-assign]
+    with pytest.raises(RunError, match=r"state\(\) must return plain JSON .*all results are safe"):
+        search(**{**setup, "strategy": forgetful, "out": setup["out"] / "2"})
+    assert len(results.load(setup["out"] / "2").entries) == 30
+
+
+def test_an_evaluator_may_give_anything(setup: dict[str, Any]) -> None:
+    def evaluate(graph: Any, *, seed: int, report: Any) -> dict[str, Any]:
+        if graph.widths[0] == 1:
+            raise SystemExit(4)
+        if graph.widths[0] == 2:
+            raise ValueError("half a \ud800 pair")
+        return {"accuracy": {3: 10**400, 4: True}.get(graph.widths[0], np.float32(0.5))}
+
+    setup["space"] |= {"places": 1, "options": 5}
+    run = search(**{**setup, "evaluator": evaluate})
+    got = {e.point["w0"]: e.result.error or e.result.reward for e in run.entries}
+    assert got == {
+        1: "SystemExit: 4",
+        2: r"ValueError: half a \ud800 pair",
+        3: "accuracy is inf",
+        4: 1,
+        5: 0.5,
+    }
+
+
 def test_objects_must_be_given_again_to_resume(setup: dict[str, Any]) -> None:
     search(**{**setup, "strategy": fakes.Sampler(fakes.space(), 3), "evaluator": fakes.Table()})  # type: ignore[arg-type]
     with pytest.raises(RunError, match="live strategy"):
@@ -267,6 +300,13 @@ def test_events_tell_the_whole_story(setup: dict[str, Any]) -> None:
     assert sum(isinstance(e, events.Asked) for e in seen) == 10
 
 
+class Mute:
+    def ask(self) -> Any:
+        return None
+
+    def tell(self, point: Any, result: Any) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("part", "value", "text"),
     [
@@ -278,6 +318,9 @@ def test_events_tell_the_whole_story(setup: dict[str, Any]) -> None:
         ("executor", {"name": "inline", "wrkers": 1}, "did you mean 'workers'"),
         ("executor", {"name": "actors", "workers": 0}, "positive"),
         ("objective", {"measures": {"accuracy": "best"}}, "max or min"),
+        ("budget", {"trials": 3, "seconds": float("inf")}, r"budget\.seconds: expected a finite"),
+        ("evaluator", {"_target_": f"{FAKES}.Table", "sleep": float("nan")}, r"evaluator\.sleep: "),
+        ("strategy", Mute(), r"Mute has no method state\(\)"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(
