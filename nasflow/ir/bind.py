@@ -194,7 +194,11 @@ class _Run:
     def _input(self, step: Compiled, chosen: None) -> None:
         assert step.attributes is not None
         axes, dtype = step.operation
-        type_ = Type(axes, step.attributes(self.values, self.types), dtype)
+        try:
+            shape = step.attributes(self.values, self.types)
+        except (ArithmeticError, TypeError) as error:
+            raise SpaceError(f"{step.name}: cannot compute its shape: {error}") from None
+        type_ = Type(axes, shape, dtype)
         if self.nodes:
             raise SpaceError("inputs must be declared before anything is computed")
         self.inputs.append(type_)
