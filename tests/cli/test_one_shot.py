@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from nasflow.cli import main
+from nasflow.cli.configuration import CONF
 from nasflow.search import results
 
 SPACE = """
@@ -150,6 +153,37 @@ def test_every_variant_runs(name: str) -> None:
                   "strategy.children=[1,2]"]  # fmt: skip
     assert main(["search", *words, "budget.trials=2", f"out={name}"]) == 0
     assert json.loads(Path(name, "budget1", "network.json").read_text())["measures"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of small pictures as ImageNet's lie."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 3)):
+        for label in range(3):
+            (root / part / f"class{label}").mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (20 + number, 24, 3), np.uint8)
+                Image.fromarray(pixels).save(root / part / f"class{label}" / f"{number}.jpg")
+    return root
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "paper").glob("*.yaml")))
+def test_papers_recipes_run_on_streamed_pictures(name: str, pictures: Path) -> None:
+    words = [
+        "search", "+space=glance", f"+strategy={name}", "scale=paper", f"data.path={pictures}",
+        "data.size=16", "data.validation=0.25", "data.workers=0", "space.size=16",
+        "evaluator.epochs=2", "evaluator.batch=8", "evaluator.warmup=0", "evaluator.calibration=6",
+        "evaluator.watch=0", "evaluator.learning_rate=0.01", "evaluator.precision=bfloat16", "executor=inline", "budget.trials=2",
+        "strategy.budgets=null", "strategy.coarse=1", f"out=paper-{name}",
+    ]  # fmt: skip
+    if name in ("sandwich", "alphanet"):
+        words.append("strategy.biggest=null")  # a space without dropout
+    if name == "ofa":
+        words += ["strategy.full=0.5", "strategy.phases=[kernel,width,resolution]"]
+    assert main(words) == 0
+    document = json.loads(Path(f"paper-{name}", "supernet", "training.json").read_text())
+    assert len(document["history"]) == 2 and document["training"]["augment"]["area"] == 0.08
 
 
 @pytest.mark.parametrize(
