@@ -174,8 +174,8 @@ def test_papers_recipes_run_on_streamed_pictures(name: str, pictures: Path) -> N
         "search", "+space=glance", f"+strategy={name}", "scale=paper", f"data.path={pictures}",
         "data.size=16", "data.validation=0.25", "data.workers=0", "space.size=16",
         "evaluator.epochs=2", "evaluator.batch=8", "evaluator.warmup=0", "evaluator.calibration=6",
-        "evaluator.watch=0", "evaluator.learning_rate=0.01", "evaluator.precision=bfloat16", "executor=inline", "budget.trials=2",
-        "strategy.budgets=null", "strategy.coarse=1", f"out=paper-{name}",
+        "evaluator.watch=0", "evaluator.learning_rate=0.01", "evaluator.precision=bfloat16",
+        "executor=inline", "budget.trials=2", "strategy.budgets=null", "strategy.coarse=1", f"out=paper-{name}",
     ]  # fmt: skip
     if name in ("sandwich", "alphanet"):
         words.append("strategy.biggest=null")  # a space without dropout
