@@ -13,23 +13,24 @@ from importlib.util import find_spec
 from itertools import count
 from typing import Any
 
-Propose = Callable[[], tuple[dict[str, Any], Callable[[float], object]]]
-"""Return a point, and what takes its reward."""
+Propose = Callable[[], tuple[dict[str, Any], Callable[[Any], object]]]
+"""Return a point, and what takes its reward, or its values where there are several objectives."""
 
 
-def optuna(sampler: str, space: Any, seed: int) -> Propose:
+def optuna(sampler: str, space: Any, seed: int, objectives: int = 1) -> Propose:
     """Return a sampler of Optuna's on its own."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
-        direction="maximize", sampler=getattr(optuna.samplers, sampler)(seed=seed)
+        directions=["maximize"] * objectives,
+        sampler=getattr(optuna.samplers, sampler)(seed=seed),
     )
 
-    def propose() -> tuple[dict[str, Any], Callable[[float], object]]:
+    def propose() -> tuple[dict[str, Any], Callable[[Any], object]]:
         trial = study.ask()
         point = {d.name: trial.suggest_categorical(d.name, d.options) for d in space.decisions}
-        return point, lambda reward: study.tell(trial, reward)
+        return point, lambda values: study.tell(trial, values)
 
     return propose
 

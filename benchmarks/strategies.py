@@ -5,19 +5,23 @@
 Printed for each table and strategy, as mean ± standard deviation over seeds:
 the regret (the table's best reward minus the best found, in points of accuracy) after 50, 100, 300 and
 1,000 evaluations; the evaluations until one of the best 0.1 % by reward is found (never found counts as
-one more than were made); the test accuracy of the best by reward, for comparison with papers only;
-the processor's milliseconds of ask and tell; p, the two-sided Mann-Whitney test against random at 100, at 300 and
-of the mean reward of the last 100 proposals. Peers that are installed run on the same tables; the best
-strategy here is tested against each (Mann-Whitney, Holm's correction).
+one more than were made); the test accuracy of the best by reward, for comparison with papers only; the
+processor's milliseconds of ask and tell. A run ends early with the table's best, for nothing changes after
+it. Peers that are installed run on the same tables. Then come two-sided Mann-Whitney tests, as Holm corrects
+them: each strategy against random, and the best one here against evolution and each peer.
+
+With `--runs` each run is appended to a file of that folder, and none that is there is made again: a
+comparison of hours can be killed at any time, gone on with, and printed as far as it is (`--print`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,11 +34,24 @@ from nasflow.evaluate import table
 from nasflow.search.strategy import Result, create
 
 MARKS = (50, 100, 300, 1000)
+TESTED = (100, 300, 1000)  # marks at which strategies are tested against each other
 TABLES: dict[str, tuple[str, Callable[[], table.Table]]] = {
     "nas_bench_201/cifar10": ("nas_bench_201", partial(table.nas_bench_201, "cifar10")),
     "nas_bench_201/cifar100": ("nas_bench_201", partial(table.nas_bench_201, "cifar100")),
     "nas_bench_macro": ("nas_bench_macro", table.nas_bench_macro),
     "nasnet/known optimum": ("nasnet", lambda: known_optimum("nasnet")),
+}
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "random": {"name": "random"},
+    "local_search": {"name": "local_search"},
+    "evolution": {"name": "evolution"},
+    "rl": {"name": "rl"},
+    "rl_quick": {"name": "rl", "batch": 5, "learning_rate": 0.0035},
+    "predictor": {"name": "predictor"},
+    "nao": {"name": "nao"},
+    "tpe": {"name": "tpe"},
+    "gp": {"name": "gp"},
+    "nsga2": {"name": "nsga2"},
 }
 
 
@@ -54,27 +71,20 @@ def known_optimum(family: str) -> table.Table:
     return table.Table("known optimum", lambda point: tuple(point[name] for name in free), shares)
 
 
-STRATEGIES: dict[str, dict[str, Any]] = {
-    "random": {"name": "random"},
-    "evolution": {"name": "evolution"},
-    "local_search": {"name": "local_search"},
-    "rl": {"name": "rl"},
-    "rl batch 5": {"name": "rl", "batch": 5},
-    "rl reinforce": {"name": "rl", "algorithm": "reinforce", "learning_rate": 0.0035, "batch": 5},
-    "predictor": {"name": "predictor"},
-    "tpe": {"name": "tpe"},
-    "nsga2": {"name": "nsga2"},
-}
-SLOW = ("predictor", "tpe", "nsga2", *PEERS)  # run for 300 evaluations only
-
-
 @dataclass
 class Run:
     """What one seed gave: the reward and the test accuracy of each proposal, in percent."""
 
+    seed: int = 0
+    count: int = 0  # evaluations allowed; fewer were made where the best of all was found
     rewards: list[float] = field(default_factory=list)
     tests: list[float] = field(default_factory=list)
     seconds: float = 0.0  # of the processor, spent in ask and tell
+
+    def add(self, measures: Mapping[str, float]) -> None:
+        """Take an evaluation in."""
+        self.rewards.append(percent(measures["accuracy"]))
+        self.tests.append(percent(measures["test_accuracy"]))
 
     def best(self, count: int) -> float:
         """Return the best reward among the first `count`."""
@@ -86,15 +96,25 @@ class Run:
 
     def until(self, reward: float) -> int:
         """Return the evaluations until a reward is reached; one more than all if it never is."""
-        return next(
-            (i for i, r in enumerate(self.rewards, 1) if r >= reward), len(self.rewards) + 1
-        )
+        return next((i for i, r in enumerate(self.rewards, 1) if r >= reward), self.count + 1)
 
 
-def ours(spec: dict[str, Any], space: Any, rows: table.Table, seed: int, count: int) -> Run:
-    """Run one of nasflow's strategies."""
-    run, strategy = Run(), create(spec, space, seed)
-    for _ in range(count):
+def percent(share: float) -> float:
+    """Return a share in percent, to the six digits that are kept."""
+    return round(100 * share, 6)
+
+
+def ours(
+    spec: dict[str, Any],
+    space: Any,
+    rows: table.Table,
+    seed: int,
+    count: int,
+    best: float = math.inf,
+) -> Run:
+    """Run one of nasflow's strategies; stop at a reward of `best`."""
+    run, strategy = Run(seed, count), create(spec, space, seed)
+    while len(run.rewards) < count and best not in run.rewards[-1:]:
         started = time.process_time()
         point = strategy.ask()
         run.seconds += time.process_time() - started
@@ -103,17 +123,21 @@ def ours(spec: dict[str, Any], space: Any, rows: table.Table, seed: int, count: 
         started = time.process_time()
         strategy.tell(point, Result(measures, measures["accuracy"], values=(measures["accuracy"],)))
         run.seconds += time.process_time() - started
-        run.rewards.append(100 * measures["accuracy"])
-        run.tests.append(100 * measures["test_accuracy"])
+        run.add(measures)
     return run
 
 
-def theirs(name: str, space: Any, rows: table.Table, seed: int, count: int) -> Run:
-    """Run a peer; a repeated point is neither evaluated again nor counted."""
+def theirs(
+    name: str, space: Any, rows: table.Table, seed: int, count: int, best: float = math.inf
+) -> Run:
+    """Run a peer; a repeated point is neither evaluated again nor counted.
+
+    One that repeats itself ends after three times the evaluations in proposals.
+    """
     propose = PEERS[name][1](space, seed)
-    run, known = Run(), set()
+    run, known = Run(seed, count), set()
     for _ in range(3 * count):
-        if len(run.rewards) == count:
+        if len(run.rewards) == count or best in run.rewards[-1:]:
             break
         started = time.process_time()
         point, learn = propose()
@@ -122,30 +146,43 @@ def theirs(name: str, space: Any, rows: table.Table, seed: int, count: int) -> R
         run.seconds += time.process_time() - started
         if tuple(sorted(point.items())) not in known:
             known.add(tuple(sorted(point.items())))
-            run.rewards.append(100 * measures["accuracy"])
-            run.tests.append(100 * measures["test_accuracy"])
-    missing = count - len(run.rewards)  # it repeats itself: the budget passes without anything new
-    run.rewards += [0.0] * missing
-    run.tests += [0.0] * missing
+            run.add(measures)
     return run
 
 
+def kept(file: Path | None) -> dict[int, Run]:
+    """Return the runs of a file by seed; of one seed the longest."""
+    found: dict[int, Run] = {}
+    for text in file.read_text().splitlines() if file and file.exists() else []:
+        run = Run(**json.loads(text))
+        if run.seed not in found or found[run.seed].count < run.count:
+            found[run.seed] = run
+    return found
+
+
 def made(
-    name: str, space: Any, rows: table.Table, seeds: int, count: int, store: Path | None
+    table_name: str, name: str, seeds: int, count: int, store: Path | None, only_kept: bool = False
 ) -> list[Run]:
-    """Return the runs of one strategy, those that `store` holds without running them again."""
-    file = store / f"{rows.name}-{name}.json".replace("/", "_").replace(" ", "_") if store else None
-    kept = json.loads(file.read_text()) if file and file.exists() else []
-    runs = [Run(**each) for each in kept if len(each["rewards"]) >= count][:seeds]
-    for seed in range(len(runs), seeds):
+    """Return the runs of one strategy on a table; those that `store` holds are not made again."""
+    file = (
+        store / f"{table_name}-{name}.jsonl".replace("/", "_").replace(" ", "_") if store else None
+    )
+    found = {s: r for s, r in kept(file).items() if s < seeds and (only_kept or r.count >= count)}
+    family, load = TABLES[table_name]
+    rows, space = load(), nasflow.space(family)
+    best = percent(rows.best())
+    for seed in range(0 if only_kept else seeds):
+        if seed in found:
+            continue
         if name in PEERS:
-            runs.append(theirs(name, space, rows, seed, count))
+            found[seed] = theirs(name, space, rows, seed, count, best)
         else:
-            runs.append(ours(STRATEGIES[name], space, rows, seed, count))
+            found[seed] = ours(STRATEGIES[name], space, rows, seed, count, best)
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps([asdict(run) for run in runs]))
-    return runs
+            with file.open("a") as lines:
+                lines.write(json.dumps(asdict(found[seed])) + "\n")
+    return [found[seed] for seed in sorted(found)]
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
@@ -160,31 +197,17 @@ def p_number(first: Sequence[float], second: Sequence[float]) -> float:
     return float(mannwhitneyu(first, second).pvalue)
 
 
-def p_value(first: Sequence[float], second: Sequence[float]) -> str:
-    """Return the two-sided Mann-Whitney p as text."""
-    return f"{p_number(first, second):.0e}"
-
-
-def line(name: str, runs: list[Run], base: list[Run], best: float, top: float) -> list[str]:
+def line(name: str, runs: list[Run], best: float, top: float) -> list[str]:
     """Return one row of the printed table."""
-    count = len(runs[0].rewards)
-    marks = [mark for mark in MARKS if mark <= count]
-    cells = [name, *(spread([best - run.best(mark) for run in runs]) for mark in marks)]
-    cells += ["-"] * (len(MARKS) - len(marks))
-    cells.append(spread([run.until(top) for run in runs], 0))
-    cells += [spread([r.reported(m) for r in runs], 2) if m in marks else "-" for m in (100, 300)]
-    cells.append(f"{1000 * sum(run.seconds for run in runs) / len(runs) / count:.2f}")
-    for mark in (100, 300):
-        pair = (
-            [[run.best(mark) for run in group] for group in (runs, base)] if mark in marks else None
-        )
-        cells.append(p_value(*pair) if pair and runs is not base else "-")
-    late = [
-        [statistics.fmean(run.rewards[count - 100 : count]) for run in group]
-        for group in (runs, base)
-    ]
-    cells.append(p_value(*late) if runs is not base else "-")
-    return [*cells, f"{statistics.fmean(late[0]):.2f}"]
+    count = min(run.count for run in runs)
+    cells = [f"{name} ({len(runs)})" if len(runs) < 30 else name]
+    cells += [spread([best - r.best(m) for r in runs]) if m <= count else "-" for m in MARKS]
+    until = [run.until(top) for run in runs]
+    never = sum(run.until(top) > run.count for run in runs)
+    cells.append(spread(until, 0) + (f" ({never} never)" if never else ""))
+    cells += [spread([r.reported(m) for r in runs], 2) if m <= count else "-" for m in (100, 300)]
+    total = sum(len(run.rewards) for run in runs)
+    return [*cells, f"{1000 * sum(run.seconds for run in runs) / total:.2f}"]
 
 
 HEADER = [
@@ -194,45 +217,54 @@ HEADER = [
     "test@100",
     "test@300",
     "ms",
-    "p@100",
-    "p@300",
-    "p late",
-    "late reward",
 ]
 
 
 def compare(
-    name: str, wanted: Sequence[str], seeds: int, count: int, store: Path | None = None
+    name: str,
+    wanted: Sequence[str],
+    seeds: int,
+    count: int,
+    store: Path | None = None,
+    only_kept: bool = False,
 ) -> Iterator[list[str]]:
-    """Yield a row for each strategy on one table."""
-    family, load = TABLES[name]
-    rows, space = load(), nasflow.space(family)
-    rewards = sorted((100 * row["accuracy"] for row in rows.rows.values()), reverse=True)
+    """Yield a row for each strategy on one table, then the tests."""
+    rewards = sorted(
+        (percent(r["accuracy"]) for r in TABLES[name][1]().rows.values()), reverse=True
+    )
     best, top = rewards[0], rewards[max(1, len(rewards) // 1000) - 1]
     found: dict[str, list[Run]] = {}
-    for strategy in ["random", *(s for s in wanted if s != "random")]:
-        budget = min(count, 300) if strategy in SLOW else count
-        runs = made(strategy, space, rows, seeds, budget, store)
-        found[strategy] = runs
-        yield line(strategy, runs, found["random"], best, top)
-    yield from duels(found, [mark for mark in (100, 300) if mark <= count])
+    for strategy in wanted:
+        runs = made(name, strategy, seeds, count, store, only_kept)
+        if runs:
+            found[strategy] = runs
+            yield line(strategy, runs, best, top)
+    for mark in TESTED:
+        reached = {
+            strategy: [run.best(mark) for run in runs]
+            for strategy, runs in found.items()
+            if all(run.count >= mark for run in runs)
+        }
+        yield from against_random(mark, reached)
+        yield from duels(mark, reached)
 
 
-def duels(found: dict[str, list[Run]], marks: Sequence[int]) -> Iterator[list[str]]:
-    """Yield the best strategy here against each peer, by mean best reward; p as Holm corrects it."""
-    peers = [name for name in PEERS if name in found]
-    for mark in marks:
-        best = {name: [run.best(mark) for run in runs] for name, runs in found.items()}
-        mean = {name: statistics.fmean(values) for name, values in best.items()}
-        first = max((name for name in found if name not in PEERS), key=mean.__getitem__)
-        raw = {peer: p_number(best[first], best[peer]) for peer in peers}
-        for peer, p in holm(raw).items():
-            yield [
-                f"@{mark}",
-                f"{first} {mean[first]:.3f}",
-                f"{peer} {mean[peer]:.3f}",
-                f"p {p:.0e}",
-            ]
+def against_random(mark: int, reached: Mapping[str, list[float]]) -> Iterator[list[str]]:
+    """Yield each strategy's corrected p against random."""
+    rest = {name: best for name, best in reached.items() if name != "random" and name not in PEERS}
+    if rest and "random" in reached:
+        found = holm({name: p_number(best, reached["random"]) for name, best in rest.items()})
+        yield [f"@{mark} against random", *(f"{name} {p:.0e}" for name, p in found.items())]
+
+
+def duels(mark: int, reached: Mapping[str, list[float]]) -> Iterator[list[str]]:
+    """Yield the corrected p of the best strategy here against evolution and each peer."""
+    mean = {name: statistics.fmean(best) for name, best in reached.items()}
+    first = max((name for name in reached if name not in PEERS), key=mean.__getitem__, default="")
+    rivals = [name for name in reached if name in PEERS or name == "evolution" != first]
+    if first and rivals:
+        found = holm({name: p_number(reached[first], reached[name]) for name in rivals})
+        yield [f"@{mark} {first} against", *(f"{name} {p:.0e}" for name, p in found.items())]
 
 
 def holm(raw: dict[str, float]) -> dict[str, float]:
@@ -253,17 +285,20 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=1000)
     parser.add_argument("--strategies", nargs="+", default=None)
     parser.add_argument("--runs", type=Path, help="folder that keeps each run, to go on from")
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--print", action="store_true", help="what --runs holds; run nothing")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES)[:3])
     options = parser.parse_args()
     try:
         table.find()
     except DataError as missing:
         print(f"skipped: {missing}")
         return
-    wanted = options.strategies or [*STRATEGIES, *installed()]
+    wanted = options.strategies or [*STRATEGIES, *(PEERS if options.print else installed())]
     for name in options.tables:
         print(f"\n{name}: {options.seeds} seeds", " | ".join(HEADER), sep="\n", flush=True)
-        for row in compare(name, wanted, options.seeds, options.evaluations, options.runs):
+        for row in compare(
+            name, wanted, options.seeds, options.evaluations, options.runs, options.print
+        ):
             print(" | ".join(row), flush=True)
 
 

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from nasflow.ir import Decision, Point, Space
 from strategies._points import thaw
 
+# The logit of an option that is not there; exp(NEVER) does not underflow, which would be slow.
+NEVER = -80.0
 Step = tuple[int, int]  # a decision's index, and its option's index
 
 
@@ -42,16 +44,14 @@ class Controller(nn.Module):
         self.space, self.temperature, self.tanh_limit = space, temperature, tanh_limit
         self.decisions: tuple[Decision, ...] = space.decisions
         self.positions = [{option: i for i, option in enumerate(d.options)} for d in self.decisions]
-        sizes = [len(d.options) for d in self.decisions]
+        # a decision that is not open needs no tokens: it may have hundreds of options
+        sizes = [len(d.options) if open_to_choice(d) else 0 for d in self.decisions]
         self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
-        tokens, widest = sum(sizes), max(sizes, default=1)
-        columns = torch.arange(widest)
-        self.register_buffer(
-            "columns",
-            torch.tensor(self.starts).unsqueeze(1)
-            + columns.minimum(torch.tensor(sizes).unsqueeze(1) - 1),
-        )
-        self.register_buffer("absent", columns >= torch.tensor(sizes).unsqueeze(1))
+        tokens, widest = max(sum(sizes), 1), max(sizes, default=1)
+        columns, first = torch.arange(widest), torch.tensor(self.starts).unsqueeze(1)
+        last = (torch.tensor(sizes).unsqueeze(1) - 1).clamp_min(0)
+        self.register_buffer("columns", (first + columns.minimum(last)).clamp_max(tokens - 1))
+        self.register_buffer("absent", columns > last)
         with torch.random.fork_rng(devices=[]):  # building layers draws from the global generator
             self.embedding = nn.Embedding(tokens + 1, hidden)  # the last row starts a point
             self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
@@ -95,21 +95,17 @@ class Controller(nn.Module):
     def score(self, points: Sequence[Sequence[Step]]) -> tuple[Tensor, Tensor]:
         """Return every step's log-probability and entropy, (points, longest), 0 past the end."""
         longest = max(map(len, points))
-        decision = torch.zeros(len(points), longest, dtype=torch.long)
-        option, token = decision.clone(), decision.clone()
-        real = torch.zeros(len(points), longest, dtype=torch.bool)
-        for row, steps in enumerate(points):
-            count = len(steps)
-            decision[row, :count] = torch.tensor([d for d, _ in steps])
-            option[row, :count] = torch.tensor([o for _, o in steps])
-            shifted = [len(self.embedding.weight) - 1, *(self.starts[d] + o for d, o in steps)]
-            token[row, :count] = torch.tensor(shifted[:count])
-            real[row, :count] = True
+        padded = [[*steps, *[(0, 0)] * (longest - len(steps))] for steps in points]
+        decision, option = torch.tensor(padded).unbind(2)
+        real = torch.arange(longest) < torch.tensor([len(steps) for steps in points]).unsqueeze(1)
+        chosen = torch.tensor(self.starts)[decision] + option
+        begin = torch.full((len(points), 1), len(self.embedding.weight) - 1)
+        token = torch.cat([begin, chosen[:, :-1]], dim=1)
         logits = self.head(self.lstm(self.embedding(token))[0]).gather(2, self.columns[decision])
-        scores = self._shape(logits).masked_fill(self.absent[decision], -1e9).log_softmax(dim=2)
+        scores = self._shape(logits).masked_fill(self.absent[decision], NEVER).log_softmax(dim=2)
         entropy = -(scores.exp() * scores).sum(dim=2)
-        chosen = scores.gather(2, option.unsqueeze(2)).squeeze(2)
-        return chosen * real, entropy * real
+        taken = scores.gather(2, option.unsqueeze(2)).squeeze(2)
+        return taken * real, entropy * real
 
     def _shape(self, logits: Tensor) -> Tensor:
         logits = logits / self.temperature

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.linalg import solve_triangular  # type: ignore[import-untyped,unused-ignore]
 
 from nasflow.ir import Decision, Point, Space
-from strategies._points import thaw
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -41,7 +40,7 @@ class Codes:
     def row(self, point: Point) -> list[float]:
         """Return a point's numbers."""
         return [
-            code[thaw(point[d.name])] if d.name in point else ABSENT
+            code[point[d.name]] if d.name in point else ABSENT
             for d, code in zip(self.decisions, self.codes, strict=True)
         ]
 
@@ -63,7 +62,7 @@ class Surrogate:
     The covariance of two points is in part a sum over decisions (what each contributes), in part
     ``exp(-sum of rate * distance)`` (how they interact), plus noise. A member (the logarithms of its
     rates and noise, the log-odds of the parts) is a state of a Metropolis chain on the posterior,
-    so that members disagree on what the results leave open. Rewards are taken by rank.
+    so that members disagree on what the results leave open. Targets are the `scores` of rewards.
     """
 
     def __init__(self, codes: Codes, members: int, steps: int, rng: np.random.Generator) -> None:
@@ -74,10 +73,12 @@ class Surrogate:
         ]
         self.turn = 0
 
-    def fit(self, rows: Array, rewards: Array, rng: np.random.Generator) -> Fit:
-        """Return the next member, after steps of its chain on these results."""
-        apart, target = self.codes.apart(rows, rows), scores(rewards)
-        index, self.turn = self.turn, (self.turn + 1) % len(self.members)
+    def fits(self, rows: Array, target: Array, rng: np.random.Generator) -> list[Fit]:
+        """Return every member, each after steps of its chain on these results."""
+        apart = self.codes.apart(rows, rows)
+        return [self._walked(i, apart, target, rng) for i in range(len(self.members))]
+
+    def _walked(self, index: int, apart: Array, target: Array, rng: np.random.Generator) -> Fit:
         fit = Fit(apart, target, self.members[index])
         for _ in range(self.steps):
             tried = Fit(apart, target, self._step(fit.member, rng))
@@ -85,6 +86,12 @@ class Surrogate:
                 fit = tried
         self.members[index] = fit.member
         return fit
+
+    def draw(self, rows: Array, target: Array, asked: Array, rng: np.random.Generator) -> Array:
+        """Return the values of one function drawn from the next member, at the points asked for."""
+        index, self.turn = self.turn, (self.turn + 1) % len(self.members)
+        fit = self._walked(index, self.codes.apart(rows, rows), target, rng)
+        return fit.draw(self.codes.apart(rows, asked), self.codes.apart(asked, asked), rng)
 
     def _step(self, member: Array, rng: np.random.Generator) -> Array:
         if rng.random() < 0.5:

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import ndtr  # type: ignore[import-untyped,unused-ignore]
 
 from nasflow.errors import ConfigError, nearest
 from nasflow.ir import Point, Space
 from nasflow.search.strategy import Result
 from strategies._points import Seen, dump_random, key, load_random, thaw
-from strategies._surrogate import Codes, Surrogate
+from strategies._surrogate import Array, Codes, Surrogate, scores
 
-ACQUISITIONS = ("thompson", "ucb")
+ACQUISITIONS = ("improvement", "thompson")
 PREFERENCES = ("params", "macs")
-STEPS = 6  # of a member's chain before each proposal
-EQUALS = 20  # candidates that are known networks in other words, before a uniform draw
-HISTORY = 400  # results the predictors learn from: of more, the best half and the latest half
+STEPS = 2  # of each member's chain before each proposal
+CLIMBS, CLIMBERS, CHILDREN = 2, 10, 10  # rounds in which the most promising candidates are mutated
+EQUALS = 50  # candidates that are known networks in other words, before a uniform draw
+HISTORY = 300  # results the predictors learn from: of more, the best half and the latest half
+DRAWS = 32  # of each member's predictions, where several objectives are made one
+IDEAL = 3.0  # a score that hardly any result exceeds: shortfalls of it are weighed
+IN_FLIGHT = 50  # proposals without a result that are reckoned with
 
 
 class Predictor:
-    """Propose the candidate of which a member of an ensemble, drawn at random, expects most.
+    """Propose the candidate of which an ensemble of predictors expects the largest improvement.
 
-    As in BANANAS (White et al., 2021): an ensemble with uncertainty, independent Thompson sampling,
-    candidates near the `parents` best points; and as in BRP-NAS (Dudziak et al., 2020) what is learnt
-    is the order of rewards. The members are Gaussian processes over decisions (`strategies._surrogate`)
-    in place of neural networks: they learn from five results, in milliseconds. A `random` share of
-    the candidates are uniform draws.
+    As in BANANAS (White et al., 2021): an ensemble with uncertainty, and candidates near the
+    `parents` best points; as in BRP-NAS (Dudziak et al., 2020) what is learnt is the order of
+    rewards. The members are Gaussian processes over decisions (`strategies._surrogate`) in place of
+    neural networks: they learn from five results, in milliseconds. A `random` share of the first
+    candidates are uniform draws; the most promising are mutated again, twice. Proposals without a
+    result yet count as average ones (Ginsbourger et al., 2010), so that workers do not crowd.
+    ``acquisition="thompson"`` takes the best of one function drawn from one member, as BANANAS does.
 
     The first `warmup` points are each the largest of four uniform draws by `prefer`, the simplest
     score that needs no training; with None they are uniform. With `grow` above 0 points begin small
     and reach full size after so many results, as in PNAS (Liu et al., 2018): what grows is the number
-    of active decisions (layers, blocks). No network is proposed twice (by fingerprint) while others
-    are left; a failure counts as the worst reward so far.
+    of active decisions (layers, blocks). Each of several objectives has its own ensemble; for a
+    proposal they are made one by random weights, as in ParEGO (Knowles, 2006). No network is proposed
+    twice (by fingerprint) while others are left; a failure counts as the worst so far.
     """
 
     def __init__(
@@ -45,11 +54,10 @@ class Predictor:
         warmup: int = 5,
         prefer: Literal["params", "macs"] | None = "macs",
         members: int = 4,
-        candidates: int = 200,
+        candidates: int = 100,
         random_share: float = 0.5,
         parents: int = 10,
-        acquisition: Literal["thompson", "ucb"] = "thompson",
-        beta: float = 1.0,
+        acquisition: Literal["improvement", "thompson"] = "improvement",
         grow: int = 0,
     ) -> None:
         choose("acquisition", acquisition, ACQUISITIONS)
@@ -57,15 +65,16 @@ class Predictor:
             choose("prefer", prefer, PREFERENCES)
         self.space, self.warmup, self.prefer, self.grow = space, max(warmup, 1), prefer, grow
         self.candidates, self.parents, self.random_share = candidates, parents, random_share
-        self.acquisition, self.beta = acquisition, beta
+        self.acquisition = acquisition
         self.rng = random.Random(seed)
         self.seen = Seen(space)
         self.codes = Codes(space)
-        self.surrogate = Surrogate(self.codes, members, STEPS, self._numbers())
+        self.members = members
+        self.surrogates: list[Surrogate] = []  # one for each objective, from the first result on
         self.networks: set[str] = set()  # fingerprints of what was proposed or told
-        self.rows: list[list[float]] = []  # what was told, oldest first, as the predictors read it
-        self.rewards: list[float] = []
-        self.best: list[tuple[float, Point]] = []  # the points to mutate, best last
+        self.told: list[tuple[Point, tuple[float, ...]]] = []  # with its values, oldest first
+        self.count = 0  # of results, those forgotten too
+        self.open: dict[int, Point] = {}  # proposals without a result, by their keys
 
     def _numbers(self) -> np.random.Generator:
         return np.random.default_rng(self.rng.getrandbits(64))
@@ -73,13 +82,16 @@ class Predictor:
     def ask(self) -> Point | None:
         """Propose a point; None when the space is exhausted."""
         mostly_known = 2 * len(self.seen) >= self.space.size  # candidates would be in vain
-        trained = len(self.rows) >= self.warmup and self.codes.width > 0
+        trained = self.count >= self.warmup and self.told and self.codes.width > 0
         point = None
         if trained and not mostly_known:
             point = next(filter(self._unlike, self._ranked()), None)
         elif not mostly_known:
             point = self._first()
-        return self._note(point or self.seen.fresh(self.rng))
+        point = self._note(point or self.seen.fresh(self.rng))
+        if point is not None:
+            self.open[key(point)] = point
+        return point
 
     def _note(self, point: Point | None) -> Point | None:
         if point is not None and self.seen.add(point):
@@ -97,48 +109,92 @@ class Predictor:
         return max(fresh, key=lambda point: getattr(self.space.bind(point), str(self.prefer)))
 
     def _ranked(self) -> Iterator[Point]:
-        points = self._candidates()
-        if not points:
-            return
-        numbers, kept = self._numbers(), self._kept()
-        rows, rewards = np.array([self.rows[i] for i in kept]), np.array(self.rewards)[kept]
-        asked = np.array([self.codes.row(point) for point in points])
-        fit, across = self.surrogate.fit(rows, rewards, numbers), self.codes.apart(rows, asked)
+        """Yield candidates, the most promising first."""
+        numbers, targets = self._numbers(), self._targets()
+        weights = np.array([self.rng.expovariate(1.0) for _ in targets])
+        rewards = blended(targets, weights)
+        best = [self.told[i][0] for i in np.argsort(-rewards, kind="stable")[: self.parents]]
+        waiting = list(self.open.values())[-IN_FLIGHT:]
+        rows = self._rows([*(point for point, _ in self.told), *waiting])
+        targets = np.pad(targets, ((0, 0), (0, len(waiting))))  # with zeros, which are the means
         if self.acquisition == "thompson":
-            value = fit.draw(across, self.codes.apart(asked, asked), numbers)
+            pool = self._candidates(best)
+            asked = self._rows(pool)
+            each = zip(self.surrogates, targets, strict=True)
+            drawn = np.array([s.draw(rows, target, asked, numbers) for s, target in each])
+            worth = blended(drawn, weights)
         else:
-            mean, deviation = fit.predict(across)
-            value = mean + self.beta * deviation
-        order = np.argsort(-value, kind="stable")
-        yield from (points[i] for i in order[:EQUALS])
+            each = zip(self.surrogates, targets, strict=True)
+            fits = [surrogate.fits(rows, target, numbers) for surrogate, target in each]
+            luck = numbers.standard_normal((len(targets), DRAWS, 1))
 
-    def _kept(self) -> list[int]:
-        count = len(self.rewards)
-        if count <= HISTORY:
-            return list(range(count))
-        latest = range(count - HISTORY // 2, count)
-        best = sorted(range(latest.start), key=self.rewards.__getitem__)[-HISTORY // 2 :]
-        return [*sorted(best), *latest]
+            def improvement(points: list[Point]) -> Array:
+                across = self.codes.apart(rows, self._rows(points))
+                found = [fit.predict(across) for row in fits for fit in row]
+                means, deviations = (
+                    np.array(part).reshape(len(fits), -1, len(points))
+                    for part in zip(*found, strict=True)
+                )
+                if len(fits) == 1:
+                    return expected(means[0], deviations[0], rewards.max())
+                drawn = means[:, :, None] + deviations[:, :, None] * luck[:, None]
+                gain = blended(drawn, weights) - rewards.max()
+                # far from any improvement no draw shows one: there the mean decides
+                return np.asarray((np.maximum(gain, 0.0) + 1e-3 * gain).mean(axis=(0, 1)))
 
-    def _candidates(self) -> list[Point]:
+            pool, worth = self._climbed(best, improvement)
+        yield from (pool[i] for i in np.argsort(-worth, kind="stable")[:EQUALS])
+
+    def _climbed(
+        self, best: list[Point], judge: Callable[[list[Point]], Array]
+    ) -> tuple[list[Point], Array]:
+        """Return candidates and their worth: the first ones, and mutations of the most promising."""
+        pool, worth, new = list[Point](), np.zeros(0), self._candidates(best)
+        for climb in range(CLIMBS + 1):
+            if new:
+                pool += new
+                worth = np.append(worth, judge(new))
+            if climb < CLIMBS:
+                top = [pool[i] for i in np.argsort(-worth, kind="stable")[:CLIMBERS]]
+                children = (self.space.mutate(p, self.rng) for p in top for _ in range(CHILDREN))
+                new = self._fresh(children, set(map(key, pool)))
+        return pool, worth
+
+    def _rows(self, points: list[Point]) -> Array:
+        return np.array([self.codes.row(point) for point in points]).reshape(-1, self.codes.width)
+
+    def _targets(self) -> Array:
+        """Return the scores of all results, (objectives, results)."""
+        return np.array([scores(np.array(c)) for c in zip(*(v for _, v in self.told), strict=True)])
+
+    def _candidates(self, best: list[Point]) -> list[Point]:
+        def points() -> Iterator[Point]:
+            for _ in range(self.candidates):
+                if self.rng.random() < self.random_share:
+                    yield self._small() if self.grow else self.space.sample(self.rng)
+                else:
+                    point = self.rng.choice(best)
+                    for _ in range(self.rng.choice((1, 1, 1, 2, 2, 2, 3, 3))):
+                        point = self.space.mutate(point, self.rng)
+                    yield point
+
+        return self._fresh(points(), set())
+
+    def _fresh(self, points: Iterator[Point], known: set[int]) -> list[Point]:
+        """Return the distinct points that are new and small enough."""
         cap, found = self._cap(), dict[int, Point]()
-        for _ in range(self.candidates):
-            if self.rng.random() < self.random_share:
-                point = self._small() if self.grow else self.space.sample(self.rng)
-            else:
-                point = self.rng.choice(self.best)[1]
-                for _ in range(self.rng.choice((1, 1, 1, 2, 2, 2, 3, 3))):
-                    point = self.space.mutate(point, self.rng)
+        for point in points:
             name = key(point)
-            if len(point) <= cap and name not in self.seen.keys:
+            if len(point) <= cap and name not in self.seen.keys and name not in known:
                 found[name] = point
         return list(found.values())
 
     def _cap(self) -> float:
         """Return how many decisions may be active by now."""
+        if self.count >= self.grow:
+            return float("inf")
         least, most = len(self.space.smallest()), len(self.space.largest())
-        share = min(len(self.rows) / self.grow, 1.0) if self.grow else 1.0
-        return least + share * (most - least) if share < 1 else float("inf")
+        return least + self.count / self.grow * (most - least)
 
     def _small(self) -> Point:
         """Return a random point of no more active decisions than there may be by now."""
@@ -151,14 +207,27 @@ class Predictor:
         return point
 
     def tell(self, point: Point, result: Result) -> None:
-        """Learn a result; a failure as the worst reward so far, and nothing before any success."""
+        """Learn a result; a failure as the worst so far, and nothing before any success."""
         self._note(point)
-        if result.reward is None and not self.rewards:
+        self.open.pop(key(point), None)
+        if result.reward is None and not self.told:
             return
-        self.rows.append(self.codes.row(point))
-        self.rewards.append(min(self.rewards) if result.reward is None else result.reward)
-        self.best.append((self.rewards[-1], thaw(point)))
-        self.best = sorted(self.best, key=lambda each: each[0])[-self.parents :]
+        if result.reward is None:
+            values = tuple(min(column) for column in zip(*(v for _, v in self.told), strict=True))
+        else:
+            values = tuple(result.values) or (result.reward,)
+        self.told.append((thaw(point), values))
+        while len(self.surrogates) < len(values):
+            self.surrogates.append(Surrogate(self.codes, self.members, STEPS, self._numbers()))
+        self.count += 1
+        if len(self.told) > HISTORY:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop the worst of the older half: by the reward, or the sum of several's scores."""
+        older = np.array([values for _, values in self.told[: HISTORY // 2 + 1]])
+        worth = np.sum([scores(column) for column in older.T], axis=0)
+        del self.told[int(worth.argmin())]
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on identically, as JSON."""
@@ -166,10 +235,10 @@ class Predictor:
             "random": dump_random(self.rng),
             "seen": self.seen.state(),
             "networks": sorted(self.networks),
-            "rows": self.rows,
-            "rewards": self.rewards,
-            "best": [list(each) for each in self.best],
-            "surrogate": self.surrogate.state(),
+            "told": [[point, list(values)] for point, values in self.told],
+            "count": self.count,
+            "open": list(self.open.values()),
+            "surrogates": [surrogate.state() for surrogate in self.surrogates],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -177,10 +246,30 @@ class Predictor:
         load_random(self.rng, state["random"])
         self.seen.restore(state["seen"])
         self.networks = set(state["networks"])
-        self.rows = [list(row) for row in state["rows"]]
-        self.rewards = list(state["rewards"])
-        self.best = [(reward, thaw(point)) for reward, point in state["best"]]
-        self.surrogate.restore(state["surrogate"])
+        self.told = [(thaw(point), tuple(values)) for point, values in state["told"]]
+        self.count = state["count"]
+        self.open = {key(point): thaw(point) for point in state["open"]}
+        self.surrogates = []
+        for each in state["surrogates"]:
+            self.surrogates.append(
+                Surrogate(self.codes, self.members, STEPS, np.random.default_rng(0))
+            )
+            self.surrogates[-1].restore(each)
+
+
+def expected(means: Array, deviations: Array, best: float) -> Array:
+    """Return by how much normal variables, (members, points), exceed `best` on the average."""
+    above = (means - best) / deviations
+    density = np.exp(-0.5 * above * above) / math.sqrt(2 * math.pi)
+    return np.asarray((deviations * (above * ndtr(above) + density)).mean(axis=0))
+
+
+def blended(values: Array, weights: Array) -> Array:
+    """Return one value in place of several, the first axis, by augmented Chebyshev weights."""
+    if len(values) == 1:
+        return np.asarray(values[0])
+    short = (values - IDEAL) * weights.reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray(short.min(axis=0) + 0.05 * short.sum(axis=0))
 
 
 def choose(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ def test_an_ensemble_orders_points_it_has_not_seen() -> None:
     rows = np.array([codes.row(point) for point in points])
     surrogate = Surrogate(codes, 4, 6, numbers)
     across = codes.apart(rows[:40], rows[40:])
-    fits = [surrogate.fit(rows[:40], rewards[:40], numbers) for _ in range(4)]
+    fits = surrogate.fits(rows[:40], scores(rewards[:40]), numbers)
     means = [fit.predict(across)[0] for fit in fits]
     for mean in means:
         assert np.corrcoef(scores(rewards[40:]), mean)[0, 1] > 0.9
@@ -37,7 +37,7 @@ def test_deviations_are_small_where_results_are_and_large_elsewhere() -> None:
     rewards = rows.sum(axis=1)
     far = np.array([codes.row({"d0": 8, "d1": 7, "d2": 8})])
     surrogate = Surrogate(codes, 2, 6, numbers)
-    fit = surrogate.fit(rows, rewards, numbers)
+    fit = surrogate.fits(rows, scores(rewards), numbers)[0]
     (known, unknown) = fit.predict(codes.apart(rows, np.concatenate([rows[:1], far])))[1]
     assert known < 0.5 * unknown
 
@@ -46,7 +46,8 @@ def test_functions_drawn_have_the_means_and_deviations_predicted() -> None:
     space = flat(4, 4, 4)
     codes, numbers = Codes(space), np.random.default_rng(0)
     rows = np.array([codes.row(point) for point in space.enumerate()])
-    fit = Surrogate(codes, 1, 6, numbers).fit(rows[:30], rows[:30].sum(axis=1), numbers)
+    target = scores(rows[:30].sum(axis=1))
+    (fit,) = Surrogate(codes, 1, 6, numbers).fits(rows[:30], target, numbers)
     across, among = codes.apart(rows[:30], rows[30:]), codes.apart(rows[30:], rows[30:])
     draws = np.array([fit.draw(across, among, numbers) for _ in range(400)])
     mean, deviation = fit.predict(across)
@@ -81,6 +82,42 @@ def test_it_finds_a_hidden_optimum_of_a_large_space() -> None:
         best = max(best, equal)
         strategy.tell(point, Result(reward=float(equal)))
     assert best >= 7  # 120 random ones agree in five at most, here
+
+
+def test_of_several_objectives_it_finds_the_points_none_is_better_than() -> None:
+    space, front = flat(*[5] * 6), set()
+    strategy = Predictor(space, seed=0, prefer=None)
+    for _ in range(50):
+        point = strategy.ask()
+        assert point is not None
+        values = tuple(sum(float(value == i) for value in point.values()) for i in (2, 3))
+        front |= {values} if sum(values) == 6 else set()  # 64 points of 15,625
+        strategy.tell(point, Result(reward=values[0], values=values))
+    assert len(front) >= 3  # of seven
+
+
+def test_it_keeps_no_more_results_than_it_learns_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strategies.predictor.HISTORY", 20)
+    strategy, space = Predictor(flat(9, 9, 9), seed=0, warmup=1000), flat(9, 9, 9)
+    points = [space.sample(i) for i in range(60)]
+    for i, point in enumerate(points):
+        strategy.tell(point, Result(reward=float(-i)))
+    assert [values for _, values in strategy.told] == [
+        (float(-i),) for i in [*range(10), *range(50, 60)]
+    ]
+
+
+def test_workers_do_not_crowd() -> None:
+    space = flat(*[5] * 6)
+    strategy = Predictor(space, seed=0, prefer=None)
+    for i in range(20):
+        point = space.sample(i)
+        strategy.tell(point, Result(reward=sum(float(value == 0) for value in point.values())))
+    asked = [strategy.ask() or {} for _ in range(8)]
+    assert len({str(point) for point in asked}) == 8
+    assert len(strategy.open) == 8
+    strategy.tell(asked[0], Result(reward=1.0))
+    assert len(strategy.open) == 7
 
 
 def test_points_grow_from_small_ones() -> None:
@@ -119,5 +156,7 @@ def test_no_network_is_proposed_in_other_words_while_others_are_left() -> None:
 
 
 def test_an_unknown_acquisition_is_refused_in_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"strategy\.acquisition: expected thompson or ucb"):
+    with pytest.raises(
+        ConfigError, match=r"strategy\.acquisition: expected improvement or thompson"
+    ):
         Predictor(flat(2), acquisition="thomson")  # type: ignore[arg-type]
