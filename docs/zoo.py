@@ -3,7 +3,8 @@ docs/blocks/, a picture of the block that each family is made of.
 
     python docs/zoo.py
 
-printed_figures.csv holds the figures as papers and their tables print them; several are joined by ";".
+printed_figures.csv holds the figures as papers and their tables print them, several joined by ";", and why they
+differ from what is counted.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def _section(family: str, names: list[str], printed: dict[str, dict[str, str]]) 
     for name in names:
         entry = models[name][1]
         graph = discovery.bind(family, entry)
-        figures = printed.get(name, {"params": "", "macs": ""})
-        marks = _marks(entry.note, entry.reconstructed, notes)
+        figures = printed.get(name, {"params": "", "macs": "", "why": ""})
+        marks = _marks((entry.note, figures["why"] or ""), entry.reconstructed, notes)
         cells = (
             f"`{name}`{marks}", shapes(graph), f"{graph.params:,}", f"{graph.macs:,}",
             figures["params"], figures["macs"], entry.source,
@@ -75,11 +76,12 @@ def _section(family: str, names: list[str], printed: dict[str, dict[str, str]]) 
     return "\n".join([*lines, "", *_numbered(notes), block])
 
 
-def _marks(note: str, reconstructed: bool, notes: list[str]) -> str:
-    """Return the marks after a model's name; a new note is added to the section's."""
-    if note and note not in notes:
-        notes.append(note)
-    marks = [f"<sup>{notes.index(note) + 1}</sup>"] if note else []
+def _marks(told: tuple[str, ...], reconstructed: bool, notes: list[str]) -> str:
+    """Return the marks after a model's name; what is told of it for the first time joins the section's notes."""
+    told = tuple(filter(None, told))
+    notes += [note for note in told if note not in notes]
+    numbers = ", ".join(str(notes.index(note) + 1) for note in told)
+    marks = [f"<sup>{numbers}</sup>"] if numbers else []
     return "".join([*marks, " *reconstructed*" if reconstructed else ""])
 
 

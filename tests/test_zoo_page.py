@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import re
+from collections.abc import Iterator
 from pathlib import Path
+
+from nasflow import discovery
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -20,7 +24,44 @@ def test_the_page_is_up_to_date() -> None:
     assert module.pictures() == drawn, "stale: run `python docs/zoo.py`"
 
 
-def test_printed_figures_are_of_distinct_models() -> None:
+UNITS = {"M": 1e6, "B": 1e9, "G": 1e9}
+
+
+def printed() -> list[dict[str, str]]:
     with (DOCS / "printed_figures.csv").open(encoding="utf-8", newline="") as file:
-        names = [row["model"] for row in csv.DictReader(file)]
+        return list(csv.DictReader(file))
+
+
+def figures(text: str, unit: str) -> Iterator[tuple[float, float]]:
+    """Read "11.7 M; 12" as numbers and half of their last digit; without a unit they are in ``unit``."""
+    for part in text.split(";"):
+        found = re.fullmatch(
+            r"\s*([\d,]+)(\.\d+)?\s*([MBG]?)( (GFLOPs|FLOPs|MACs|Multi-Adds).*)?", part
+        )
+        if found:
+            whole, fraction, written = found[1], found[2] or "", found[3]
+            scale = UNITS[written or unit]
+            digits = max(len(fraction) - 1, 0)
+            yield float(whole.replace(",", "") + fraction) * scale, 0.5 * scale / 10**digits
+
+
+def test_printed_figures_are_of_distinct_models() -> None:
+    names = [row["model"] for row in printed()]
     assert len(set(names)) == len(names)
+
+
+def test_what_differs_from_print_is_explained() -> None:
+    """Beyond rounding and one per cent, a line says which is right and why."""
+    models, seen, silent = discovery.models(), 0, []
+    for row in printed():
+        if row["model"] not in models:
+            continue
+        family, entry = models[row["model"]]
+        graph = discovery.bind(family, entry)
+        told = row["why"] or entry.note
+        for column, unit, counted in (("params", "M", graph.params), ("macs", "G", graph.macs)):
+            for number, rounding in figures(row[column], unit):
+                seen += 1
+                if abs(counted - number) > rounding + 0.01 * number and not told:
+                    silent.append(f"{row['model']}: {column} {counted:,}, printed {row[column]}")
+    assert seen > 250 and not silent
