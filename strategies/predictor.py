@@ -13,7 +13,7 @@ from scipy.special import ndtr  # type: ignore[import-untyped,unused-ignore]
 from nasflow.errors import ConfigError, nearest
 from nasflow.ir import Point, Space
 from nasflow.search.strategy import Result
-from strategies._points import Seen, dump_random, key, load_random, thaw
+from strategies._points import Keys, Seen, dump_random, key, load_random, thaw
 from strategies._surrogate import Array, Codes, Surrogate, scores
 
 ACQUISITIONS = ("improvement", "thompson")
@@ -22,6 +22,7 @@ STEPS = 2  # of each member's chain before each proposal
 CLIMBS, CLIMBERS, CHILDREN = 2, 10, 10  # rounds in which the most promising candidates are mutated
 EQUALS = 50  # candidates that are known networks in other words, before a uniform draw
 HISTORY = 300  # results the predictors learn from: of more, the best half and the latest half
+DRAWN = 4  # every so many proposals one follows a drawn function
 DRAWS = 32  # of each member's predictions, where several objectives are made one
 IDEAL = 3.0  # a score that hardly any result exceeds: shortfalls of it are weighed
 IN_FLIGHT = 50  # proposals without a result that are reckoned with
@@ -36,7 +37,8 @@ class Predictor:
     neural networks: they learn from five results, in milliseconds. A `random` share of the first
     candidates are uniform draws; the most promising are mutated again, twice. Proposals without a
     result yet count as average ones (Ginsbourger et al., 2010), so that workers do not crowd.
-    ``acquisition="thompson"`` takes the best of one function drawn from one member, as BANANAS does.
+    Every fourth proposal, for the ensemble may be sure and wrong, is the best of one function drawn
+    from one member, as all are in BANANAS and with ``acquisition="thompson"``.
 
     The first `warmup` points are each the largest of four uniform draws by `prefer`, the simplest
     score that needs no training; with None they are uniform. With `grow` above 0 points begin small
@@ -71,7 +73,7 @@ class Predictor:
         self.codes = Codes(space)
         self.members = members
         self.surrogates: list[Surrogate] = []  # one for each objective, from the first result on
-        self.networks: set[str] = set()  # fingerprints of what was proposed or told
+        self.networks = Keys()  # of what was proposed or told
         self.told: list[tuple[Point, tuple[float, ...]]] = []  # with its values, oldest first
         self.count = 0  # of results, those forgotten too
         self.open: dict[int, Point] = {}  # proposals without a result, by their keys
@@ -95,11 +97,14 @@ class Predictor:
 
     def _note(self, point: Point | None) -> Point | None:
         if point is not None and self.seen.add(point):
-            self.networks.add(self.space.fingerprint(point))
+            self.networks.add(self._network(point))
         return point
 
     def _unlike(self, point: Point) -> bool:
-        return self.space.fingerprint(point) not in self.networks
+        return self._network(point) not in self.networks
+
+    def _network(self, point: Point) -> int:
+        return int(self.space.fingerprint(point)[:16], 16)
 
     def _first(self) -> Point | None:
         drawn = [self._small() if self.grow else self.seen.fresh(self.rng) for _ in range(4)]
@@ -117,7 +122,7 @@ class Predictor:
         waiting = list(self.open.values())[-IN_FLIGHT:]
         rows = self._rows([*(point for point, _ in self.told), *waiting])
         targets = np.pad(targets, ((0, 0), (0, len(waiting))))  # with zeros, which are the means
-        if self.acquisition == "thompson":
+        if self.acquisition == "thompson" or len(self.seen) % DRAWN == 0:
             pool = self._candidates(best)
             asked = self._rows(pool)
             each = zip(self.surrogates, targets, strict=True)
@@ -234,7 +239,7 @@ class Predictor:
         return {
             "random": dump_random(self.rng),
             "seen": self.seen.state(),
-            "networks": sorted(self.networks),
+            "networks": self.networks.state(),
             "told": [[point, list(values)] for point, values in self.told],
             "count": self.count,
             "open": list(self.open.values()),
@@ -245,7 +250,7 @@ class Predictor:
         """Go on from `state`."""
         load_random(self.rng, state["random"])
         self.seen.restore(state["seen"])
-        self.networks = set(state["networks"])
+        self.networks.restore(state["networks"])
         self.told = [(thaw(point), tuple(values)) for point, values in state["told"]]
         self.count = state["count"]
         self.open = {key(point): thaw(point) for point in state["open"]}
