@@ -182,7 +182,9 @@ def features(graph: Network) -> Network:
     if not maps or maps[-1] < len(graph.inputs):
         return graph
     names = graph.input_names
-    return prune(graph.name, graph.inputs, graph.nodes, maps[-1:], input_names=names)[0]
+    return prune(graph.name, graph.inputs, graph.nodes, maps[-1:], graph.types, input_names=names)[
+        0
+    ]
 
 
 SCORES: dict[str, Callable[[nn.Module, Batch], float]] = {

@@ -14,13 +14,15 @@ from typing import Any, Final
 from nasflow.errors import NasflowError, SpaceError, TypeRuleError
 from nasflow.ir.compile import Block, Compiled
 from nasflow.ir.expression import Scalar
-from nasflow.ir.graph import BLOCK, REPEAT, Graph, Node, check_sharing, prune
+from nasflow.ir.graph import REPEAT, Graph, Node, check_sharing, new_node, prune
 from nasflow.ir.operation import Applied, applied
 from nasflow.ir.types import Type
 
 Bound = tuple[Graph, tuple[int, ...]]  # the graph and which of the block's inputs it uses
-Kept = tuple[Graph, tuple[int, ...] | None, Node | None]
+Kept = tuple[Graph, tuple[int, ...] | None, "Single | None"]
 """The graph, which inputs it uses where not all, and its only node where it is nothing else."""
+Single = tuple[Applied | Graph, tuple[int, ...] | None, str, tuple[int, ...]]
+"""A node's content, which of the block's inputs it takes unless all in order, origin, and taken."""
 MEMO_LIMIT: Final = 200_000
 
 
@@ -56,7 +58,7 @@ class Binder:
         found = memo.get(key)
         if found is None:
             graph, kept = self._run(block, types, block.name)
-            found = graph, kept if len(kept) < len(types) else None, _single(graph)
+            found = graph, kept if len(kept) < len(types) else None, _single(graph, kept, types)
             if memo is not self.passing:
                 self.count += 1
                 if not memo:
@@ -81,7 +83,7 @@ class _Run:
     """One binding of one block: which steps are live, then their types in order."""
 
     __slots__ = (
-        "at", "binder", "block", "ids", "inner", "input_names", "inputs", "needed", "next", "nodes",
+        "at", "binder", "block", "ids", "inner", "input_names", "inputs", "made", "needed", "nodes",
         "types", "values",
     )  # fmt: skip
 
@@ -94,7 +96,7 @@ class _Run:
         self.inputs = list(types)
         self.input_names: list[str] = []
         self.nodes: list[Node] = []
-        self.next = len(types)
+        self.made = list(types)  # types of the graph's values: their ids are places in it
         self.needed = bytearray(block.count)
         self.at: str | None = None
         self.inner = False  # whether an error has said already where in an inner block it is
@@ -118,7 +120,7 @@ class _Run:
         if block.open_arguments:
             settings["arguments"] = partial(_arguments, block, self.values)
         settings["input_names"] = block.input_names or tuple(self.input_names)
-        bound = prune(name, self.inputs, self.nodes, results, kind=BLOCK, **settings)
+        bound = prune(name, self.inputs, self.nodes, results, self.made, **settings)
         if block.shares:
             check_sharing(bound[0])
         return bound
@@ -180,11 +182,14 @@ class _Run:
 
     def _add(self, step: Compiled, node: Node) -> None:
         self.nodes.append(node)
-        value = step.first
-        for output in node.content.outputs:
-            self.types[value] = output
-            self.ids[value] = self.next
-            self.next += 1
+        self._results(step.first, node.content.outputs)
+
+    def _results(self, value: int, outputs: tuple[Type, ...]) -> None:
+        types, ids, made = self.types, self.ids, self.made
+        for output in outputs:
+            types[value] = output
+            ids[value] = len(made)
+            made.append(output)
             value += 1
 
     def _alias(self, step: Compiled, position: int, value: int) -> None:
@@ -203,9 +208,7 @@ class _Run:
             raise SpaceError("inputs must be declared before anything is computed")
         self.inputs.append(type_)
         self.input_names.append(step.name)
-        self.types[step.first] = type_
-        self.ids[step.first] = self.next
-        self.next += 1
+        self._results(step.first, (type_,))
 
     def _op(self, step: Compiled, opened: tuple[Any, ...] | None) -> None:
         inputs = step.inputs
@@ -230,7 +233,7 @@ class _Run:
             self._alias(step, 0, inputs[0])
             return  # one that is left of a concatenation stays, as where it stood is known there
         values = tuple([ids[i] for i in inputs])
-        self._add(step, Node(step.name, content, values, step.weights, "", taken))
+        self._add(step, new_node((step.name, content, values, step.weights, "", taken)))
 
     def _pick(self, step: Compiled, chosen: int | None) -> None:
         self._alias(step, 0, step.inputs[self._choice(step) if chosen is None else chosen])
@@ -243,13 +246,9 @@ class _Run:
         called = step.kind == "call"
         if chosen is None:
             chosen = 0 if called else self._choice(step)
-        types, ids = self.types, self.ids
-        operands = step.operands[chosen]
-        if len(operands) == 1:
-            given: tuple[Any, ...] = (types[operands[0]],)
-        else:
-            given = tuple([types[i] for i in operands])
-        block = step.bodies[chosen]
+        types, ids, made = self.types, self.ids, self.made
+        operands, block, name = step.branches[chosen]
+        given: tuple[Any, ...] = tuple([types[i] for i in operands])
         if block.lasting:
             select = block.select
             found = block.known.get(given if select is None else (given, select(self.values)))
@@ -259,30 +258,29 @@ class _Run:
             self.inner = True
             found = self.binder.bind(block, given)
             self.inner = False
-        graph, kept, single = found
-        if kept is not None:
-            operands = tuple([operands[i] for i in kept])
-        if not graph.nodes:
-            for position, result in enumerate(graph.results):
+        content: Applied | Graph
+        content, taken, single = found
+        weights, origin = step.weights, ""
+        positions: tuple[int, ...] = ()
+        if not called:
+            weights = name
+            if single is not None:
+                content, taken, inner, positions = single
+                origin = f"{name}/{inner}"
+        if taken is not None:
+            operands = tuple([operands[i] for i in taken])
+        outputs = content.outputs
+        if content.__class__ is Graph and not content.nodes:
+            for position, result in enumerate(content.results):
                 self._alias(step, position, operands[result])
             return
-        inputs = (ids[operands[0]],) if len(operands) == 1 else tuple([ids[i] for i in operands])
-        name = step.names[chosen]
-        if called or single is None:
-            node = Node(name, graph, inputs, step.weights if called else name)
-            outputs = graph.outputs
-        else:
-            inner, content, taken, _, origin, positions = single
-            if taken != (0,) or len(inputs) != 1:
-                inputs = tuple([inputs[i] for i in taken])
-            node = Node(name, content, inputs, name, f"{name}/{origin or inner}", positions)
-            outputs = content.outputs
-        self.nodes.append(node)
+        inputs = tuple([ids[i] for i in operands])
+        self.nodes.append(new_node((name, content, inputs, weights, origin, positions)))
         value = step.first
         for output in outputs:
             types[value] = output
-            ids[value] = self.next
-            self.next += 1
+            ids[value] = len(made)
+            made.append(output)
             value += 1
 
     def _repeat(self, step: Compiled, count: int | None) -> None:
@@ -310,7 +308,7 @@ class _Run:
         wanted = [i for i in range(width) if self.needed[step.first + i]]
         results = [chain.carry[position] for position in wanted]
         graph, used = prune(
-            step.name, types, chain.nodes, results, kind=REPEAT,
+            step.name, types, chain.nodes, results, chain.made, kind=REPEAT,
             input_names=_input_names(step, len(types)),
         )  # fmt: skip
         if not graph.nodes:  # what is needed was only passed on
@@ -320,9 +318,7 @@ class _Run:
         inputs = tuple([self.ids[values[i]] for i in used])
         self.nodes.append(Node(step.name, graph, inputs, step.weights))
         for position, output in zip(wanted, graph.outputs, strict=True):
-            self.types[step.first + position] = output
-            self.ids[step.first + position] = self.next
-            self.next += 1
+            self._results(step.first + position, (output,))
 
 
 def _input_names(step: Compiled, count: int) -> list[str]:
@@ -339,7 +335,7 @@ class _Chain:
         self.nodes: list[Node] = []
         self.carry = list(range(width))
         self.carried = types[:width]
-        self.total = len(types)
+        self.made = list(types)  # types of all values, by their ids
 
     def add(self, name: str, graph: Graph, operands: list[int]) -> None:
         """Append an iteration; one without nodes only passes values on."""
@@ -356,11 +352,12 @@ class _Chain:
             content, taken = single.content, [operands[k] for k in single.inputs]
             origin, positions = f"{name}/{single.origin or single.name}", single.taken
             results = graph.results
-        made = [*operands, *range(self.total, self.total + len(content.outputs))]
-        self.carry = [made[result] for result in results]
-        self.nodes.append(Node(name, content, tuple(taken), name, origin, positions))
+        first = len(self.made)
+        self.made += content.outputs
+        values = [*operands, *range(first, len(self.made))]
+        self.carry = [values[result] for result in results]
+        self.nodes.append(new_node((name, content, tuple(taken), name, origin, positions)))
         self.carried = list(graph.outputs)
-        self.total += len(content.outputs)
 
 
 RUN: Final[dict[str, Callable[[_Run, Compiled, Any], None]]] = {
@@ -386,11 +383,17 @@ def _arguments(block: Block, values: Sequence[Scalar]) -> dict[str, Scalar]:
     return found
 
 
-def _single(graph: Graph) -> Node | None:
-    """Return the only node of a graph that is nothing but that node, else None."""
+def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Single | None:
+    """Return the only node of a graph that is nothing but that node, else None.
+
+    ``kept`` are the inputs that the graph uses, of a block's with those types.
+    """
     if len(graph.nodes) != 1:
         return None
     node = graph.nodes[0]
     start = len(graph.inputs)
-    results = tuple(range(start, start + len(node.content.outputs)))
-    return node if graph.results == results else None
+    if graph.results != tuple(range(start, start + len(node.content.outputs))):
+        return None
+    taken = tuple([kept[i] for i in node.inputs])
+    every = taken == tuple(range(len(types)))
+    return node.content, None if every else taken, node.origin or node.name, node.taken

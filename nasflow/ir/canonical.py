@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any, Final
 
 from nasflow.ir.absorb import (
@@ -72,16 +71,17 @@ def _tuple(key: bytes, terms: list[bytes]) -> bytes:
     joined = b"".join(terms)
     if len(joined) > DIGEST * len(terms):  # not all of them are digests
         joined = bytes([len(term) // DIGEST for term in terms]) + joined
-    return blake2b(b"%b%d %b" % (key, len(terms), joined), digest_size=DIGEST).digest()
+    return digest(b"%b%d %b" % (key, len(terms), joined))
 
 
 class Form:
     """A graph without names: a shape and the labels of its entries (for an opaque one, its form).
 
-    ``labels`` and ``outline`` are what a form holds of it where the graph is part of another one.
+    ``outline`` is its shape where that is remembered, ``chain`` the (label, own) of a chain's last
+    entry with weights and before, and of what follows it.
     """
 
-    __slots__ = ("digests", "keys", "labels", "outline", "shape", "symbols")
+    __slots__ = ("chain", "digests", "keys", "outline", "shape", "symbols")
 
     def __init__(
         self, shape: Shape, keys: Sequence[Any], inputs: tuple[Type, ...], outline: Shape | None
@@ -91,12 +91,19 @@ class Form:
         self.symbols = [_symbol(i, type_) for i, type_ in enumerate(inputs)]
         self.outline = outline
         self.digests: dict[Free, bytes] = {}
-        self.labels: Sequence[Any] = keys
+        self.chain: list[tuple[bytes, bool]] | None = None
         if shape.chain is not None:
-            parts = b"".join(keys[: shape.chain]), b"".join(keys[shape.chain :])
-            self.labels = [part for part in parts if part]
-        elif shape.size > INLINED:
-            self.labels = [self, *items(len(shape.results))]
+            first, rest = b"".join(keys[: shape.chain]), b"".join(keys[shape.chain :])
+            self.chain = [part for part in ((first, True), (rest, False)) if part[0]]
+
+    @property
+    def labels(self) -> Sequence[Any]:
+        """Labels of the entries that it becomes as a part of another form."""
+        if self.chain is not None:
+            return [key for key, _ in self.chain]
+        if self.shape.size <= INLINED:
+            return self.keys
+        return [self, *items(len(self.shape.results))]
 
     def digest(self, free: Free) -> bytes:
         """Return the digest, where permutations of ``free`` (result, axis) pairs do not matter."""
@@ -116,12 +123,14 @@ class Form:
         """Return the terms of all entries and of the shared ones, marked ones told apart."""
         terms: list[Any] = list(self.symbols)
         append = terms.append
-        shared: list[bytes] = []
-        for step, key in zip(self.shape.steps, self.keys, strict=True):
-            if step is None:
+        shape = self.shape
+        entries, uses, spelled = shape.entries, shape.uses, shape.spelled
+        shared = dict.fromkeys(shape.named, b"")
+        for e, key in enumerate(self.keys, start=shape.inputs):
+            if not uses[e]:
                 append(None)
                 continue
-            kind, taken, more, name = step
+            kind, taken, own, more = entries[e]
             if kind == 0:
                 if more is not None:
                     key = key.digest(frozenset([pair for pair, when in more if holds(when, free)]))
@@ -132,15 +141,16 @@ class Form:
                 else:
                     term = _tuple(key, [terms[a] for a in taken])
             else:
+                if spelled:
+                    taken = shape.taken(e)
                 parts = [terms[a] for a in taken]
                 if kind.__class__ is not str or holds(more, free):
                     parts.sort()
                 term = _tuple(key, parts)
-            if name is not None:
-                term = digest(b"shared" + marks.get(name, b"") + term)
-                shared.append(term)
+            if own and e in shared:
+                term = shared[e] = digest(b"shared" + marks.get(e, b"") + term)
             append(term)
-        return terms, shared
+        return terms, list(shared.values())
 
 
 # -- from a graph to its form ---------------------------------------------------------------------
@@ -215,11 +225,11 @@ class _Draft:
         for node in graph.nodes:
             content = node.content
             args = tuple([values[value] for value in node.inputs])
-            zero = bool(zeros) and any(a in zeros for a in args)
+            zero = not zeros.isdisjoint(args)
             if sharing and node.weights in sharing:
                 values.extend(self._shared(content, node.weights, args, owners))
             elif content.__class__ is Applied:
-                made = rule(content)
+                made = content.rule or rule(content)
                 kind = made.kind
                 if kind == Kind.PLAIN and not zero and len(made.labels) == 1:
                     values.append(len(entries))
@@ -236,7 +246,15 @@ class _Draft:
                     values.extend(self._spread(kind, made.labels, args, made.own, more))
             else:
                 assert isinstance(content, Graph)
-                values.extend(self._enter(content, args, zero, graph, len(values), lookup))
+                chain = (content.__dict__.get("_form") or form(content)).chain
+                if chain is None or zero:
+                    values.extend(self._enter(content, args, zero, graph, len(values), lookup))
+                    continue
+                for key, own in chain:
+                    keys.append(key)
+                    entries.append((Kind.PLAIN, args, own, None))
+                    args = (len(entries) - 1,)
+                values.append(args[0])
         return [values[result] for result in graph.results]
 
     def _spread(
@@ -303,11 +321,6 @@ class _Draft:
 
         if zero:
             return self.walk(inner, list(args), inside)
-        if shape.chain is not None:
-            for key in made.labels:
-                owns = shape.chain > 0 and key is made.labels[0]
-                args = (self.add(Kind.PLAIN, key, args, owns),)
-            return list(args)
         if shape.size <= INLINED:
             return self._replay(made, args, inside)
         conditions = tuple([(pair, inside(*pair)) for pair in shape.conditions])

@@ -47,6 +47,7 @@ class Compiled:
     names: tuple[str, ...] = ()  # of its node, for each branch of a switch
     bodies: tuple[Block, ...] = ()
     operands: tuple[tuple[int, ...], ...] = ()  # for each body (or pick), the values it takes
+    branches: tuple[tuple[tuple[int, ...], Block, str], ...] = ()  # operands, body, name
     sizes: tuple[int, ...] = ()  # values whose sizes its expressions mention
     reads: tuple[int, ...] | None = None  # what it may need; None where decisions tell
     weights: str = ""
@@ -168,6 +169,8 @@ class Compiler:
                 inputs + tuple([ids[value.step.order, value.index] for value in body.captured])
                 for body in step.bodies
             ])  # fmt: skip
+        if step.kind in ("call", "switch"):
+            made.branches = tuple(zip(made.operands, bodies, made.names, strict=True))
         made.sizes = tuple(sorted(sizes))
         made.reads = _reads(made)
         part = (

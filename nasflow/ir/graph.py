@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nasflow.errors import GraphError
@@ -41,6 +41,12 @@ class Node(NamedTuple):
     weights: str
     origin: str = ""
     taken: tuple[int, ...] = ()
+
+
+new_node: Final[
+    Callable[[tuple[str, Applied | Graph, tuple[int, ...], str, str, tuple[int, ...]]], Node]
+] = partial(tuple.__new__, Node)
+"""Make a node of all its fields in a quarter of the time that ``Node(...)`` takes."""
 
 
 class Graph:
@@ -182,13 +188,13 @@ def prune(
     inputs: Sequence[Type],
     nodes: Sequence[Node],
     results: Sequence[int],
+    types: Sequence[Type],
     **settings: Any,
 ) -> tuple[Graph, tuple[int, ...]]:
     """Return the graph without nodes and inputs that no result needs, and the inputs kept.
 
-    Values are renumbered; names stay.
+    Values are renumbered; names stay. ``types`` are those of all values.
     """
-    types = types_of(inputs, nodes)
     if len({*results}.union(*[node.inputs for node in nodes])) == len(types):  # all are needed
         return Graph(name, inputs, nodes, results, types=types, **settings), (*range(len(inputs)),)
     first = len(inputs)
@@ -208,7 +214,7 @@ def prune(
                 needed[value] = 1
     kept = tuple(i for i in range(len(inputs)) if needed[i])
     if len(kept) == len(inputs) and len(live) == len(nodes):
-        return Graph(name, inputs, nodes, results, **settings), kept
+        return Graph(name, inputs, nodes, results, types=types, **settings), kept
     renumber = {old: new for new, old in enumerate(kept)}
     fresh = []
     for start, node in reversed(live):

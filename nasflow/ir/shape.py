@@ -19,9 +19,6 @@ Entry = tuple[int | str, tuple[int, ...], bool, Any]
 """A kind (see :class:`nasflow.ir.rules.Kind`; a concatenation has its axis), the positions of its
 arguments, whether it owns weights or state, and ``more``: the condition under which a
 concatenation's order is free, or pairs of what may be free in an opaque sub-graph, and when."""
-Step = tuple[int | str, tuple[int, ...], Any, int | None]
-"""An entry ready to be computed: its kind, the entries it takes (those of sums that are part of it
-instead of the sums), ``more``, and its position if it is one thing that is taken several times."""
 
 INPUT: Final[Entry] = (Kind.PLAIN, (), False, None)
 
@@ -33,16 +30,17 @@ class Shape:
         zeros: entries whose value is zero.
         absorbed: which permutations of a value its uses absorb; see :mod:`nasflow.ir.absorb`.
         conditions: everything that some order depends on.
+        uses: how often each entry is used, 0 where no result needs it.
         size: number of entries that results need, inputs left out.
         own: whether any of them has weights or state.
         named: those that have, and are reached along two ways or more.
-        steps: one for each entry after the inputs; None where no result needs it.
+        spelled: of sums that other sums are part of, what they take when those are written out.
         chain: of a chain, how many entries there are up to the last that has weights; else None.
     """
 
     __slots__ = (
         "absorbed", "chain", "conditions", "entries", "inputs", "named", "own", "results", "size",
-        "steps", "zeros",
+        "spelled", "uses", "zeros",
     )  # fmt: skip
 
     def __init__(
@@ -59,10 +57,11 @@ class Shape:
         self.conditions: Free = frozenset(conditions)
         owning = [e for e, entry in enumerate(entries) if entry[2] and uses[e]]
         self.own = bool(owning)
+        self.uses = uses
         self.size = len(entries) - inputs - uses[inputs:].count(0)
         self.named = tuple([e for e in owning if uses[e] > 1])
         self.chain = self._chain(owning)
-        self.steps = self._steps(uses, grouped)
+        self.spelled = self._spelled() if grouped else {}
 
     def _uses(self, conditions: set[tuple[int, str]]) -> tuple[list[int], bool]:
         """Return how often each entry is used, and whether sums may be part of others."""
@@ -96,26 +95,17 @@ class Shape:
                 return None
         return owning[-1] if owning else 0
 
-    def _steps(self, uses: list[int], grouped: bool) -> tuple[Step | None, ...]:
-        named = set(self.named)
-        steps: list[Step | None] = []
-        parts: dict[int, tuple[int, ...]] = {}  # of sums
-        for e in range(self.inputs, len(uses)):
-            if not uses[e]:
-                steps.append(None)
-                continue
-            kind, args, _, more = self.entries[e]
-            if grouped and kind and kind != Kind.SORTED:
-                args = parts[e] = self._spelled(kind, args, parts)
-            steps.append((kind, args, more, e if e in named else None))
-        return tuple(steps)
+    def taken(self, e: int) -> tuple[int, ...]:
+        """Return the entries that an entry takes, sums that are part of it written out."""
+        return self.spelled.get(e) or self.entries[e][1]
 
-    def _spelled(
-        self, kind: int | str, args: tuple[int, ...], parts: dict[int, tuple[int, ...]]
-    ) -> tuple[int, ...]:
-        """Return what a sum takes, sums among that written out."""
-        spelled: list[int] = []
-        for a in args:
-            inner = parts.get(a, ()) if self.entries[a][0] == kind else ()
-            spelled.extend(inner if 0 < len(inner) < MOST else (a,))
-        return tuple(spelled)
+    def _spelled(self) -> dict[int, tuple[int, ...]]:
+        spelled: dict[int, tuple[int, ...]] = {}
+        for e, (kind, args, _, _) in enumerate(self.entries):
+            if kind and kind != Kind.SORTED:
+                parts: list[int] = []
+                for a in args:
+                    inner = spelled[a] if self.entries[a][0] == kind else ()
+                    parts.extend(inner if 0 < len(inner) < MOST else (a,))
+                spelled[e] = tuple(parts)
+        return spelled

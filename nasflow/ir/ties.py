@@ -84,9 +84,10 @@ def _takers(form: Form, free: Free, terms: list[Any]) -> dict[int, Takers]:
     """
     shape = form.shape
     found: dict[int, set[tuple[bytes, int]]] = {e: set() for e in shape.named}
-    steps = [(e, step) for e, step in enumerate(shape.steps, start=shape.inputs) if step]
-    whole = set(shape.results).union(*[taken for _, (_, taken, _, _) in steps])
-    for e, (kind, taken, more, _) in steps:
+    parts = {e: shape.taken(e) for e, used in enumerate(shape.uses) if used}
+    whole = set(shape.results).union(*parts.values())
+    for e, taken in parts.items():
+        kind, _, _, more = shape.entries[e]
         if e in whole:
             ordered = kind == 0 or (isinstance(kind, str) and not holds(more, free))
             for place, a in enumerate(taken):
