@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nasflow.ir import Point, Space
+from nasflow.search.remarks import Remarks
 from nasflow.search.strategy import Result
 from strategies._points import Seen, dump_random, load_random, thaw
 
@@ -19,8 +20,9 @@ class Darts:
 
     `nasflow.evaluate.mixture` trains it and calls `learn`. Each decision takes its strongest option;
     where nodes add operations on picked inputs (the darts space), a node takes the inputs whose
-    strongest operation, none left out, is strongest, and that operation on each. Further proposals
-    are drawn from the shares (by Gumbel noise), as all are before anything was learned.
+    strongest operation, none left out, is strongest, and that operation on each. Decisions that
+    cannot be mixed keep the value that the mixture had. Further proposals are drawn from the shares
+    (by Gumbel noise), as all are before anything was learned.
     """
 
     def __init__(self, space: Space, seed: int = 0) -> None:
@@ -32,11 +34,12 @@ class Darts:
         self.shares = {
             "decisions": dict(shares["decisions"]),
             "edges": [dict(thaw(group)) for group in shares["edges"]],
+            "held": thaw(dict(shares["held"])),
         }
 
     def ask(self) -> Point | None:
         """Propose the strongest point, then points drawn from the shares, none twice."""
-        shares = self.shares or {"decisions": {}, "edges": []}
+        shares = self.shares or {"decisions": {}, "edges": [], "held": {}}
         point = discretise(self.space, shares) if self.shares else None
         for _ in range(DRAWS):
             if point is not None and point not in self.seen:
@@ -51,6 +54,17 @@ class Darts:
     def tell(self, point: Point, result: Result) -> None:
         """Note that a point is known; its result changes nothing."""
         self.seen.add(point)
+
+    def remarks(self) -> Remarks:
+        """Say what was not mixed, and why."""
+        held = (self.shares or {}).get("held", {})
+        rows = [[name, value, why] for name, (value, why) in held.items()]
+        text = (
+            f"{len(rows)} decisions were not mixed but held:"
+            if rows
+            else "all decisions were mixed"
+        )
+        return Remarks(text, ["decision", "held at", "because"] if rows else (), rows)
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on identically, as JSON."""
@@ -73,9 +87,9 @@ def discretise(space: Space, shares: Mapping[str, Any], rng: random.Random | Non
 
     ``shares``: ``decisions`` has options' shares by name (equal ones where absent), ``edges`` has
     groups of ``slots`` (names of a pick and of a choice), ``inputs``, ``options``, and ``shares`` by
-    input, those of none last.
+    input, those of none last, ``held`` the values, and why, of those that are not mixed.
     """
-    wanted: Point = {}
+    wanted: Point = {name: value for name, (value, _) in shares["held"].items()}
     for group in shares["edges"]:
         wanted |= strongest(group, rng)
     point: Point = {}

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.train import Train, image_size, own_randomness
-from nasflow.lower.mixed import Mixed
+from nasflow.lower.mixed import Hold, Mixed
 
 SHARES = Path("mixture") / "shares.json"
 BETAS = (0.5, 0.999)  # of Adam on the architecture (Liu et al., 2019, appendix A.1.2)
@@ -40,6 +40,8 @@ class Mixture:
         train: trains and measures the candidates.
         space: the space, or its settings; null: the run's.
         weights: takes the place of a run's folder in workers; nothing is read from it.
+        hold: decisions whose options cannot be summed have their biggest option in the mixture and in
+            what is proposed, or their smallest (`nasflow.lower.mixed.unmixed`).
         order: 1: the weights are taken as they are; 2: one step of theirs is looked ahead.
         architecture_rate, architecture_decay: of Adam on the architecture parameters.
         device: "auto", "cpu", "cuda", ...
@@ -54,6 +56,7 @@ class Mixture:
         train: Train,
         space: Any = None,
         weights: str | None = None,
+        hold: Hold = "biggest",
         order: int = 1,
         architecture_rate: float = 3e-3,
         architecture_decay: float = 1e-3,
@@ -65,6 +68,7 @@ class Mixture:
         self.data, self.judge, self.space, self.order, self.device = (
             data, train, space, order, device,
         )  # fmt: skip
+        self.hold: Hold = hold
         self.rate, self.decay = architecture_rate, architecture_decay
         self.recipe = Recipe.of(recipe)
 
@@ -111,15 +115,14 @@ class Mixture:
     def search(self, seed: int, observe: Callable[[dict[str, float]], None]) -> dict[str, Any]:
         """Return the shares of options after training the mixture.
 
-        ``decisions`` has them by name, ``edges`` those of each group of edges (`Edges`).
+        ``decisions`` has them by name, ``edges`` those of each group of edges (`Edges`), ``held`` the
+        value of each decision that is not mixed, and why.
         """
-        space = self._own_space()
+        space, device = self._own_space(), pick_device(self.device)
         data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
-        data = data.prepared(
-            image_size(space.bind(space.largest()), data), pick_device(self.device)
-        )
+        mixed = Mixed(space, seed, self.hold).to(device)
+        data = data.prepared(image_size(cast(Any, mixed), data), device)
         with own_randomness(data):
-            mixed = Mixed(space, seed).to(data.train.labels.device)
             searching = Searching(mixed, data, self.recipe, seed, self.order, self.rate, self.decay)
             begin = time.monotonic()
             for epoch in range(self.recipe.epochs):
@@ -130,7 +133,8 @@ class Mixture:
             {"slots": g.slots, "inputs": g.inputs, "options": g.options, "shares": share}
             for g, share in zip(mixed.edges, edges, strict=True)
         ]
-        return {"decisions": decisions, "edges": groups}
+        held = {name: [value, mixed.reasons[name]] for name, value in mixed.held.items()}
+        return {"decisions": decisions, "edges": groups, "held": held}
 
     def _own_space(self) -> Any:
         if self.space is None:

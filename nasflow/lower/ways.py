@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import random
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from torch import nn
 
-from nasflow.errors import SpaceError
+from nasflow.errors import NasflowError, SpaceError
 from nasflow.ir.bind import Binder
 from nasflow.ir.compile import Block, Compiled
 from nasflow.ir.expression import Scalar
@@ -21,64 +21,46 @@ from nasflow.ir.operation import Applied, applied
 from nasflow.ir.space import Space
 from nasflow.ir.types import Type
 from nasflow.lower.module import to_torch
+from nasflow.lower.way import Edges, Mix, Step, Value, Way, When, differ, tag, telling, together
 
 MOST_WAYS: Final = 256
 """Combinations of decisions that one value may depend on."""
-
-When = tuple[tuple[str, Scalar], ...]
-"""Decisions and the options they have."""
-
-
-class Way(NamedTuple):
-    """One of the values that a place has, with the decisions that make it this one."""
-
-    when: When
-    value: int
-    type: Type
+MOST_APART: Final = 16
+"""Combinations that make values' types differ, for each of which what follows is there once."""
 
 
-Value = tuple[Way, ...]
-
-
-@dataclass(frozen=True)
-class Step:
-    """Run module number ``module`` on values."""
-
-    module: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Sum ways by the weights of their options; with ``edges``, by those of that group of edges."""
-
-    ways: tuple[tuple[When, int], ...]
-    output: int
-    edges: int = -1
-
-
-@dataclass(frozen=True)
-class Edges:
-    """Alike pairs of an input pick and an operation choice whose results are added.
-
-    As in DARTS every input is there once, through a mixture of all operations and of none; a point
-    takes the inputs whose strongest operation is strongest, one for each pair of ``slots``.
-    """
-
-    slots: tuple[tuple[str, str], ...]
-    inputs: tuple[Scalar, ...]
-    options: tuple[Scalar, ...]
+class Unmixable(SpaceError):
+    """Options that are not of one type would have to be summed."""
 
 
 class Builder:
-    """Walk a template and write down what to run."""
+    """Walk a template and write down what to run.
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self.space, self.seed = space, seed
+    ``held`` are decisions that have one value for good. With ``hold``, which says what value, a
+    decision whose options cannot be summed is held where this shows, for ``reasons``, and the walk goes on;
+    another walk is needed then, and no module is made.
+
+    Raises:
+        Unmixable: options of a decision cannot be summed.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        held: Mapping[str, Scalar] | None = None,
+        hold: Callable[[str], Scalar] | None = None,
+    ) -> None:
+        self.space, self.seed, self.hold = space, seed, hold
+        self.fixed = {d.name: d.default for d in space.decisions if not d.searched}
+        self.fixed |= held or {}
+        self.reasons: dict[str, str] = {}
+        self.slots = {d.name: slot for slot, d in enumerate(space.decisions)}
+        self.base = [self.fixed.get(name) for name in self.slots]
         self.rng = random.Random(0)
         self.count = 0
         self.inputs: list[int] = []
+        self.types: list[Type] = []  # of the inputs
         self.modules: list[nn.Module] = []
         self.shared: dict[tuple[str, Any], int] = {}
         self.program: list[Step | Mix] = []
@@ -89,8 +71,10 @@ class Builder:
 
     def values(self, when: When) -> list[Any]:
         """Return decisions' values by slot; None where open."""
-        known = dict(when)
-        return [known.get(d.name, None if d.searched else d.default) for d in self.space.decisions]
+        known: list[Any] = list(self.base)
+        for name, option in when:
+            known[self.slots[name]] = option
+        return known
 
     def open(self, function: Any, slot: int, when: When) -> list[int]:
         """Return the slots that an expression mentions and that are open."""
@@ -107,16 +91,48 @@ class Builder:
         for decision in decisions:
             count *= len(decision.options)
         if count > MOST_WAYS:
-            names = ", ".join(d.name for d in decisions[:3])
-            raise self._unfit(where, f"{count:,} combinations of {names} ... decide here")
+            names = [d.name for d in decisions]
+            shown = ", ".join(names[:3])
+            self._unfit(where, f"{count:,} combinations of {shown} ... decide here", names)
+            decisions = []
         for options in itertools.product(*(d.options for d in decisions)):
             yield tuple(zip((d.name for d in decisions), options, strict=True))
 
-    def _unfit(self, where: str, reason: str) -> SpaceError:
-        return SpaceError(
-            f"space {self.space.name!r} has no mixture of its networks: {where}: {reason}; darts is for "
-            "choices of operations and inputs"
-        )
+    def _unfit(self, where: str, reason: str, names: Sequence[str]) -> None:
+        """Hold decisions whose options cannot be summed; raise where none is left to hold."""
+        new = [name for name in names if name not in self.fixed]
+        if self.hold is None or not new:
+            raise Unmixable(
+                f"space {self.space.name!r} has no mixture of its networks: {where}: {reason}; darts is "
+                "for choices of operations and inputs"
+            )
+        for name in new:
+            self.fixed[name] = self.base[self.slots[name]] = self.hold(name)
+        self.reasons |= dict.fromkeys(new, reason)
+
+    def _agrees(self, when: When) -> bool:
+        return all(self.fixed.get(name, option) == option for name, option in when)
+
+    def _left(self, value: Value, where: str) -> Value:
+        """Return the ways that agree with what is held."""
+        ways = tuple(way for way in value if self._agrees(way.when))
+        if not ways:  # held in one of its own branches
+            raise Unmixable(f"space {self.space.name!r} has no mixture of its networks: {where}")
+        return ways
+
+    def _names(self, slots: Sequence[int]) -> list[str]:
+        return [self.space.decisions[slot].name for slot in slots]
+
+    def _sizes(self, function: Any, values: Sequence[Any], where: str) -> list[Type | None]:
+        """Return the types of a block's values, each of one type where the expression reads it."""
+        types = [value[0].type if value else None for value in values]
+        for number in {int(found) for found in re.findall(r"\bt\[(\d+)\]", function.text)}:
+            value = values[number]
+            if value and differ(value):
+                names = telling(value)
+                self._unfit(where, f"{', '.join(names)}: a size depends on them", names)
+                types[number] = self._left(value, where)[0].type
+        return types
 
     # -- values ---------------------------------------------------------------------------------
 
@@ -132,8 +148,10 @@ class Builder:
         types = {way.type for way in value}
         if len(types) > 1:
             shown = " and ".join(sorted(map(repr, types))[:2])
-            names = ", ".join(dict.fromkeys(n for way in value for n, _ in way.when))
-            raise self._unfit(where, f"{names}: options give different types, {shown}")
+            names = telling(value)
+            reason = f"{', '.join(names)}: options give different types, {shown}"
+            self._unfit(where, reason, names)
+            return self.one(self._left(value, where), where)
         mix = Mix(tuple((way.when, way.value) for way in value), self.fresh())
         self.program.append(mix)
         self.mixes[mix.output] = mix
@@ -145,7 +163,8 @@ class Builder:
         if number is None:
             digest = hashlib.blake2b(f"{self.seed}/{key}".encode(), digest_size=7).digest()
             number = self.shared[weights, tuple(graph.inputs)] = len(self.modules)
-            self.modules.append(to_torch(graph, seed=int.from_bytes(digest)))
+            made = nn.Identity() if self.hold else to_torch(graph, seed=int.from_bytes(digest))
+            self.modules.append(made)
         outputs = tuple(self.fresh() for _ in graph.results)
         self.program.append(Step(number, tuple(way.value for way in inputs), outputs))
         return [Way((), v, t) for v, t in zip(outputs, graph.outputs, strict=True)]
@@ -184,52 +203,91 @@ class Builder:
 
     def _input(self, step: Compiled, values: list[Any], path: str, context: When) -> list[Value]:
         assert step.attributes is not None
-        if self.open(step.attributes, -1, context):
-            raise self._unfit(path, "a decision sets the input's size")
+        if slots := self.open(step.attributes, -1, context):
+            self._unfit(path, "a decision sets the input's size", self._names(slots))
         axes, dtype = step.operation
-        shape = step.attributes(self.values(context), _types(values))
+        shape = step.attributes(self.values(context), self._sizes(step.attributes, values, path))
         self.inputs.append(self.fresh())
-        return [(Way((), self.inputs[-1], Type(axes, shape, dtype)),)]
+        self.types.append(Type(axes, shape, dtype))
+        return [(Way((), self.inputs[-1], self.types[-1]),)]
 
     def _op(self, step: Compiled, values: list[Any], path: str, context: When) -> list[Value]:
-        given = [values[i] for i in step.inputs]
+        given = list(step.inputs)
         if step.gates is not None:
-            opened = self._gates(step, values, context)
-            given = [value for value, passes in zip(given, opened, strict=True) if passes]
-        if len(given) == 1 and len({way.type for way in given[0]}) > 1:
-            made = [self._apply(step, [way], path, context + way.when) for way in given[0]]
-            return [
-                tuple(Way(way.when + w.when, w.value, w.type) for way, w in pairs)
-                for pairs in (
-                    [
-                        (way, w)
-                        for way, results in zip(given[0], made, strict=True)
-                        for w in results[n]
-                    ]
-                    for n in range(step.arity)
-                )
-            ]
-        singles = [self.one(value, path) for value in given]
-        if step.operation.__name__ == "Add":
-            singles = self._paired(singles)
-        return self._apply(step, singles, path, context)
+            given, values = self._gated(step, values, path, context)
+        made = []
+        for when, own in self._joint(given, values, path):
+            singles = [self.one(own[i], path) for i in given]
+            if step.operation.__name__ == "Add":
+                singles = self._paired(singles)
+            made.append((when, self._apply(step, singles, own, path, context + when)))
+        return self._gather(step.arity, made, path)
 
     def _apply(
-        self, step: Compiled, inputs: Sequence[Way], path: str, context: When
+        self, step: Compiled, inputs: Sequence[Way], values: list[Any], path: str, context: When
     ) -> list[Value]:
-        """Return the results of an operation, mixed over what its attributes leave open."""
-        found: list[list[Way]] = [[] for _ in range(step.arity)]
+        """Return the results of an operation for each option of what its attributes leave open."""
+        made = []
         types = tuple(way.type for way in inputs)
         for more in self.ways(path, step.attributes, -1, context):
             if step.constants is not None:
                 attributes = step.constants
             else:
                 assert step.attributes is not None
-                attributes = step.attributes(self.values(context + more), list(types))
-            content = applied(step.operation, tuple(attributes), types)
-            for results, way in zip(found, self._place(content, inputs, path, step), strict=True):
-                results.append(Way(more, way.value, way.type))
-        return [(self.one(tuple(ways), path),) for ways in found]
+                sizes = self._sizes(step.attributes, values, path)
+                attributes = step.attributes(self.values(context + more), sizes)
+            try:
+                content = applied(step.operation, tuple(attributes), types)
+            except NasflowError as error:  # an option that others rule out
+                self._unfit(path, str(error), [n for n, _ in context + more])
+                continue
+            made.append((more, [(way,) for way in self._place(content, inputs, path, step)]))
+        if not made:
+            raise Unmixable(f"space {self.space.name!r} has no mixture of its networks: {path}")
+        return self._gather(step.arity, made, path)
+
+    def _gather(
+        self, arity: int, made: Sequence[tuple[When, Sequence[Value]]], path: str
+    ) -> list[Value]:
+        """Return results by what makes them these: their mixture, where they are of one type."""
+        found: list[Value] = []
+        for number in range(arity):
+            ways = tuple(
+                Way(when + way.when, way.value, way.type)
+                for when, results in made
+                for way in results[number]
+            )
+            found.append(ways if differ(ways) else (self.one(ways, path),))
+        return found
+
+    def _joint(
+        self, taken: Sequence[int], values: list[Any], path: str, first: bool = False
+    ) -> list[tuple[When, list[Any]]]:
+        """Return what the values are for each combination of options that makes their types differ.
+
+        Values whose ways are of one type are mixed, except, with ``first``, the first of them
+        where no types differ: what follows then is there once for each of its ways.
+        """
+        several = [i for i in dict.fromkeys(taken) if len(values[i]) > 1 or values[i][0].when]
+        apart = [i for i in several if differ(values[i])] or several[:first]
+        own = list(values)
+        for i in several:
+            if i not in apart:
+                own[i] = (self.one(values[i], path),)
+        found: list[tuple[When, list[Any]]] = [((), own)]
+        for i in apart:
+            found = [
+                (both, [*given[:i], (Way((), way.value, way.type),), *given[i + 1 :]])
+                for when, given in found
+                for way in values[i]
+                if (both := together(when, way.when)) is not None
+            ]
+            if len(found) > MOST_APART and differ(values[i]):
+                names = telling(values[i])
+                reason = f"{', '.join(names)}: over {MOST_APART} combinations of types follow"
+                self._unfit(path, reason, names)
+                found = [pair for pair in found if self._agrees(pair[0])]
+        return found
 
     def _place(
         self, content: Applied, inputs: Sequence[Way], path: str, step: Compiled
@@ -243,16 +301,49 @@ class Builder:
         weights = f"{path.rpartition('/')[0]}/{step.weights}"
         return self.run(path, f"{weights} {content.key}", graph, inputs)
 
-    def _gates(self, step: Compiled, values: list[Any], context: When) -> list[bool]:
+    def _gated(
+        self, step: Compiled, values: list[Any], path: str, context: When
+    ) -> tuple[list[int], list[Any]]:
+        """Return which inputs may be open, and the values, those that may be shut by their share.
+
+        What is added or concatenated is multiplied by the share of the options that let it in;
+        where too many options decide, all is let in.
+        """
+        assert step.gates is not None
+        types = self._sizes(step.gates, values, path)
+        slots = self.open(step.gates, -1, context)
+        count = math.prod(len(self.space.decisions[s].options) for s in slots)
+        if count > MOST_WAYS or step.operation.__name__ not in ("Add", "Concat"):
+            opened = self._ever_open(step, slots, types, context)
+            return [i for i, passes in zip(step.inputs, opened, strict=True) if passes], values
+        ways = [
+            (more, step.gates(self.values(context + more), types))
+            for more in self.ways(path, step.gates, -1, context)
+        ]
+        given, own = [], list(values)
+        for number, i in enumerate(step.inputs):
+            letting = [more for more, passes in ways if passes[number]]
+            if not letting:
+                continue
+            given.append(i)
+            if len(letting) < len(ways):
+                way = self.one(values[i], path)
+                mix = Mix(tuple((more, way.value) for more in letting), self.fresh())
+                self.program.append(mix)
+                given[-1] = len(own)
+                own.append((Way((), mix.output, way.type),))
+        return given, own
+
+    def _ever_open(
+        self, step: Compiled, slots: Sequence[int], types: list[Type | None], context: When
+    ) -> list[bool]:
         """Return which inputs may be open, whatever is still to be decided."""
         assert step.gates is not None
-        slots = self.open(step.gates, -1, context)
-        options = [self.space.decisions[s].options for s in slots]
-        known, types = self.values(context), _types(values)
+        known = self.values(context)
         opened = [False] * len(step.inputs)
         for _ in range(MOST_WAYS):
-            for slot, choices in zip(slots, options, strict=True):
-                known[slot] = self.rng.choice(choices)
+            for slot in slots:
+                known[slot] = self.rng.choice(self.space.decisions[slot].options)
             passes = step.gates(known, types)
             opened = [a or bool(b) for a, b in zip(opened, passes, strict=True)]
             if all(opened) or not slots:
@@ -271,55 +362,34 @@ class Builder:
         if step.slot >= 0:
             return step.options[known[step.slot]]
         assert step.index is not None
-        value = step.index(known, _types(values))
+        value = step.index(known, self._sizes(step.index, values, step.name))
         return step.keys[type(value), value]
 
     def _switch(self, step: Compiled, values: list[Any], path: str, context: When) -> list[Value]:
-        ways = self._joint(step.operands, values, path)
-        found: list[list[Way]] = [[] for _ in range(step.arity)]
-        for when, own in ways:
-            known: dict[int, list[Value]] = {}  # options that take one branch share it
+        made: list[tuple[When, list[Value]]] = []
+        taken = [i for group in step.operands for i in group]
+        for when, own in self._joint(taken, values, path, first=True):
+            known: dict[Any, list[Value]] = {}  # options that take one branch share it
             for more in self.ways(path, step.index, step.slot, context + when):
                 number = self._number(step, own, context + when + more)
-                if number not in known:
+                body = step.bodies[number]
+                inside = {self.space.decisions[slot].name for slot in body.slots}
+                key = (number, tuple(pair for pair in more if pair[0] in inside))
+                if key not in known:
                     inputs = [own[i] for i in step.operands[number]]
-                    tag = ".".join(str(option) for _, option in when)
-                    place = f"{path}_{step.names[number]}" + (f"@{tag}" if when else "")
-                    known[number] = self._enter(
-                        step.bodies[number], inputs, place, context + when + more
-                    )
-                for results, value in zip(found, known[number], strict=True):
-                    way = self.one(value, path)
-                    results.append(Way(when + more, way.value, way.type))
-        return [tuple(results) if self._plain(results) else (self.one(tuple(results), path),)
-                for results in found]  # fmt: skip
-
-    def _plain(self, results: Sequence[Way]) -> bool:
-        """Tell whether these are ways of a pick that cannot be summed yet: their types differ."""
-        return len({way.type for way in results}) > 1
-
-    def _joint(
-        self, operands: Sequence[Sequence[int]], values: list[Any], path: str
-    ) -> list[tuple[When, list[Any]]]:
-        """Return for each way of the operand that has several what the values are then."""
-        taken = dict.fromkeys(i for group in operands for i in group)
-        several = [i for i in taken if len(values[i]) > 1 or values[i][0].when]
-        own = list(values)
-        for i in several[1:]:
-            own[i] = (self.one(values[i], path),)
-        if not several:
-            return [((), own)]
-        found = []
-        for way in values[several[0]]:
-            given = list(own)
-            given[several[0]] = (Way((), way.value, way.type),)
-            found.append((way.when, given))
-        return found
+                    place = f"{path}_{step.names[number]}{tag(when)}"
+                    known[key] = self._enter(body, inputs, place, context + when + more)
+                made.append((when + more, known[key]))
+        return self._gather(step.arity, made, path)
 
     def _call(self, step: Compiled, values: list[Any], path: str, context: When) -> list[Value]:
         ((body,), (group,)) = step.bodies, step.operands
         place = f"{path.rpartition('/')[0]}/{step.weights}"
-        return self._enter(body, [values[i] for i in group], place, context)
+        made = [
+            (when, self._enter(body, [own[i] for i in group], place + tag(when), context + when))
+            for when, own in self._joint(group, values, path)
+        ]
+        return self._gather(step.arity, made, path)
 
     def _enter(
         self, block: Block, inputs: Sequence[Value], path: str, context: When
@@ -335,11 +405,11 @@ class Builder:
         given = singles if kept is None else [singles[i] for i in kept]
         if not graph.nodes:
             return [(given[result],) for result in graph.results]
-        return [(way,) for way in self.run(path, path, graph, given)]
+        return [(way,) for way in self.run(path, f"{path} {graph.fingerprint}", graph, given)]
 
     def _repeat(self, step: Compiled, values: list[Any], path: str, context: When) -> list[Value]:
-        if self.open(step.index, step.slot, context):
-            raise self._unfit(path, "a decision counts repeats")
+        if slots := self.open(step.index, step.slot, context):
+            self._unfit(path, "a decision counts repeats", self._names(slots))
         carried = [(self.one(values[i], path),) for i in step.inputs]
         width = len(carried)
         for i in range(self._number(step, values, context)):
@@ -385,7 +455,3 @@ class Builder:
         if len(mix.ways) != len(inputs) * len(options) or first == second:
             return None
         return (first, second), inputs, options
-
-
-def _types(values: Sequence[Any]) -> list[Type | None]:
-    return [value[0].type if value else None for value in values]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 import nasflow
 from nasflow import ir
-from nasflow.errors import SpaceError
-from nasflow.lower.mixed import Mixed
+from nasflow.errors import ConfigError, SpaceError
+from nasflow.lower.mixed import Mixed, unmixed
+from strategies.darts import discretise
 
 OPERATIONS = {
     "skip": lambda x: x,
@@ -52,8 +57,8 @@ def test_equal_decisions_are_tied_and_have_weights_of_their_own(images: torch.Te
     assert all(parameter.grad is not None for parameter in mixed.parameters())
 
 
-def test_a_mixture_of_one_network_is_that_network(images: torch.Tensor) -> None:
-    cells = {end: ir.choice(f"op{end}", "conv") for end in (0, 1)}
+def test_a_mixture_with_one_share_of_one_is_that_network(images: torch.Tensor) -> None:
+    cells = {end: ir.choice(f"op{end}", "conv", "pool") for end in (0, 1)}
     x = y = ir.image(4, 6)
     for end, choice in cells.items():
         y = ir.Add()(ir.switch(choice, OPERATIONS)(y), x, name=f"node{end}")
@@ -62,6 +67,9 @@ def test_a_mixture_of_one_network_is_that_network(images: torch.Tensor) -> None:
     ours = dict(zip(plain.state_dict(), [t for p in mixed.parts for t in p.state_dict().values()],
                     strict=True))  # fmt: skip
     plain.load_state_dict(ours)
+    with torch.no_grad():
+        for alpha in mixed.alphas:
+            alpha.copy_(torch.tensor([1000.0, 0.0]))
     assert torch.allclose(mixed(images), plain(images), atol=1e-5)
 
 
@@ -95,15 +103,59 @@ def test_the_darts_space_has_a_group_of_edges_for_each_node() -> None:
     assert mixed(torch.randn(2, 3, 8, 8)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("where", ["width", "depth"])
-def test_a_space_of_other_decisions_is_refused_in_one_line(where: str) -> None:
+def test_widths_are_mixed_where_the_paths_through_them_end_in_one_type(
+    images: torch.Tensor,
+) -> None:
+    width = ir.choice("width", 4, 8, ordered=True)
+    x = ir.Activation("relu")(ir.Conv2d(width, 3)(ir.image(4, 6), name="wide"))
+    mixed = Mixed(ir.Space(ir.Conv2d(2, 1)(x, name="narrow")))
+    with torch.no_grad():
+        mixed.alphas[0].copy_(torch.tensor([1.0, -0.5]))
+    first, second = mixed.alphas[0].softmax(0)
+    wide = {p.state_dict()[k].shape[0]: p for p in mixed.parts for k in p.state_dict()
+            if p.state_dict()[k].shape[-1] == 3}  # fmt: skip
+    narrow = {p.state_dict()[k].shape[1]: p for p in mixed.parts for k in p.state_dict()
+              if p.state_dict()[k].ndim == 4 and p.state_dict()[k].shape[-1] == 1}  # fmt: skip
+    paths = [narrow[n](wide[n](images).relu()) for n in (4, 8)]
+    assert torch.allclose(mixed(images), first * paths[0] + second * paths[1], atol=1e-6)
+
+
+def test_what_is_let_in_is_multiplied_by_the_share_that_lets_it(images: torch.Tensor) -> None:
+    x, keep = ir.image(4, 6), ir.choice("keep", False, True)
+    other = ir.AvgPool(3)(x)
+    space = ir.Space(ir.Add()(ir.Gated(other, keep), x))
+    mixed = Mixed(space)
+    with torch.no_grad():
+        mixed.alphas[0].copy_(torch.tensor([0.0, 2.0]))
+    share = mixed.alphas[0].softmax(0)[1]
+    pooled = torch.nn.functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
+    assert torch.allclose(mixed(images), images + share * pooled, atol=1e-6)
+
+
+def test_what_cannot_be_summed_is_held_and_the_rest_mixed() -> None:
+    x = ir.Conv2d(ir.choice("width", 4, 8, ordered=True), 3)(ir.image(4, 6), name="stem")
+    op = ir.choice("op", *OPERATIONS)
+    operations = {**OPERATIONS, "conv": lambda x: ir.Conv2d(x.dim("C"), 3)(x)}
+    x = ir.repeat(
+        lambda x: ir.Add()(ir.switch(op, operations)(x), x), ir.choice("depth", 1, 2, ordered=True)
+    )(x)
+    x = ir.Add()(x, ir.Conv2d(x.dim("C"), 1)(x, name="end"))
+    space = ir.Space(closing(x))
+    assert unmixed(space)[0] == {"width": 8, "depth": 2}
+    mixed = Mixed(space, hold="smallest")
+    assert mixed.held == {"width": 4, "depth": 1}
+    assert mixed.reasons["depth"] == "a decision counts repeats"
+    assert "C=4 H=6 W=6 and C=8 H=6 W=6" in mixed.reasons["width"]
+    assert [d.name for d in mixed.decisions] == ["op"]
+    with pytest.raises(ConfigError, match="expected one of biggest, smallest, got 'most'"):
+        Mixed(space, hold="most")  # type: ignore[arg-type]
+
+
+def test_a_space_in_which_nothing_can_be_summed_is_refused_in_one_line() -> None:
     x = ir.image(4, 6)
-    if where == "width":
-        x = ir.Conv2d(ir.choice("width", 4, 8, ordered=True), 3)(x)
-    else:
-        x = ir.repeat(lambda x: OPERATIONS["conv"](x), ir.choice("depth", 1, 2, ordered=True))(x)
+    x = ir.repeat(lambda x: OPERATIONS["conv"](x), ir.choice("depth", 1, 2, ordered=True))(x)
     with pytest.raises(
-        SpaceError, match=r"darts is for choices of operations and inputs$"
+        SpaceError, match=r"\(a decision counts repeats\); darts is for choices .* and inputs$"
     ) as caught:
         Mixed(ir.Space(closing(x)))
     assert "\n" not in str(caught.value)
@@ -119,14 +171,50 @@ def test_a_branch_may_be_a_block_of_many_operations() -> None:
     assert all(gradient is not None and float(gradient.abs().sum()) > 0 for gradient in found)
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "what"),
-    [
-        ("nasnet", {"blocks": 1, "repeats": 1, "filters": 4}, "combine"),
-        ("ofa", {}, "input's size"),
-        ("inception", {}, "repeats"),
-    ],
-)
-def test_what_stands_in_the_way_is_named(name: str, settings: dict[str, int], what: str) -> None:
-    with pytest.raises(SpaceError, match=what):
-        Mixed(nasflow.space(name, **settings))
+CONF = Path(__file__).resolve().parents[2] / "conf" / "space"
+REFUSED = {"gpt", "rir", "xception"}
+
+
+@functools.cache
+def reduced(name: str, **given: int) -> ir.Space:
+    """Return a space as the command line has it, or as published."""
+    path = CONF / f"{name}.yaml"
+    settings = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    return nasflow.space(name, **{k: v for k, v in settings.items() if k != "name"} | given)
+
+
+@pytest.mark.parametrize("name", nasflow.spaces())
+def test_every_space_is_mixed_or_refused_in_one_line(name: str) -> None:
+    space = reduced(name)
+    if name in REFUSED:
+        with pytest.raises(SpaceError, match=r"options of none of its decisions") as caught:
+            unmixed(space)
+        assert "\n" not in str(caught.value)
+        return
+    held, reasons = unmixed(space)
+    searched = [d.name for d in space.decisions if d.searched]
+    assert held.keys() == reasons.keys() < set(searched)
+    assert all(value in space.decision(name).options for name, value in held.items())
+    if name in ("darts", "enas", "nas_bench_201", "nas_bench_macro"):
+        assert not held
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "vit", "mixer", "resnet"])
+def test_the_weights_of_one_share_of_one_are_those_of_its_network(name: str) -> None:
+    space = reduced(name, size=32)
+    mixed = Mixed(space, hold="smallest")
+    held = {name: (value, "") for name, value in mixed.held.items()}
+    point = discretise(space, {"decisions": {}, "edges": [], "held": held})
+    with torch.no_grad():
+        for decision, alpha in zip(mixed.decisions, mixed.alphas, strict=True):
+            chosen = point.get(decision.name, decision.options[0])
+            alpha.zero_()[decision.options.index(chosen)] = 1000.0
+        for weight in mixed.weights():  # some start as nothing and let no gradient through
+            weight.normal_(0.0, 0.1)
+    (kind,) = mixed.inputs
+    mixed(torch.randn(2, *kind.shape)).square().sum().backward()
+    used = [p for p in mixed.weights() if p.grad is not None and bool(p.grad.any())]
+    child = space.bind(point)
+    assert sum(p.numel() for p in used if p.ndim > 1) == sum(
+        p.numel() for p in child.to_torch().parameters() if p.ndim > 1
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +54,35 @@ def test_the_darts_space_has_two_different_inputs_a_node() -> None:
         for kind in ("normal", "reduction")
         for n in range(3)
     ]
-    point = discretise(space, {"decisions": {}, "edges": groups})
+    point = discretise(space, {"decisions": {}, "edges": groups, "held": {}})
     for n in range(3):
         assert [point[f"normal/node{n}/input{s}"] for s in (0, 1)] == [n + 1, n]
 
 
 def test_each_decision_takes_its_largest_share_then_others_are_drawn() -> None:
     space = planted()
-    shares = {"decisions": {"op0": [0.1, 0.8, 0.1], "op1": [0.1, 0.2, 0.7]}, "edges": []}
+    shares = {
+        "decisions": {"op0": [0.1, 0.8, 0.1], "op1": [0.1, 0.2, 0.7]},
+        "edges": [],
+        "held": {},
+    }
     strategy = Darts(space)
     strategy.learn(shares)
     proposed = [strategy.ask() for _ in range(9)]
     assert proposed[0] == {"op0": "conv", "op1": "nothing"}
     assert len({tuple(point.values()) for point in proposed if point}) == 9
     assert strategy.ask() is None
+
+
+def test_what_was_held_stays_in_all_that_is_proposed() -> None:
+    held = {"op1": ["zero", "because"]}
+    strategy = Darts(planted())
+    strategy.learn({"decisions": {"op0": [0.1, 0.8, 0.1]}, "edges": [], "held": held})
+    assert [strategy.ask()["op1"] for _ in range(3)] == ["zero"] * 3  # type: ignore[index]
+    assert strategy.remarks().rows == [["op1", "zero", "because"]]
+    again = Darts(planted())
+    again.restore(json.loads(json.dumps(strategy.state())))
+    assert again.shares == strategy.shares
 
 
 def setup(out: Path) -> dict[str, Any]:
