@@ -215,7 +215,7 @@ def _check_shape(command: str, config: DictConfig) -> None:
         if entry[key]
     ]
     for key in [*by_default, *(str(key) for key in own if key != "defaults")]:
-        if key not in config:
+        if key not in config.keys():  # noqa: SIM118  # `in` overlooks fields that must be given
             raise ConfigError(f"~{key}: {key} cannot be taken away; set it with {key}=...")
         holds = key in own and OmegaConf.is_dict(own[key])
         if holds and not OmegaConf.is_dict(config[key]):

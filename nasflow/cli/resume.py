@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nasflow.cli import configuration
-from nasflow.cli.files import read_run, run_folder
+from nasflow.cli.files import named, read_run, run_folder
 from nasflow.cli.search import watched
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run(config: DictConfig) -> int:
     """Go on with the run in the folder ``run=``."""
     from nasflow.search import budget
-    from nasflow.search.run import resume
+    from nasflow.search.run import resume, whole_plan
 
     plan = configuration.plain(config)
     folder = run_folder(plan.pop("run"))
@@ -35,7 +35,7 @@ def run(config: DictConfig) -> int:
     }
     if address is not None:
         changed["executor"]["address"] = address
-    began = read_run(folder).plan
+    began = whole_plan(read_run(folder).plan, named(folder))
 
     def go(observer: Observer) -> Run:
         return resume(

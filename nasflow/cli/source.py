@@ -87,7 +87,10 @@ def space_of(run: Run, settings: Spec | None = None) -> Space:
 def space_from(spec: Spec) -> Space:
     """Build the space that a configuration describes and type-check some of its points."""
     settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
-    return discovery.space(spec.get("_target_") or spec["name"], **settings)
+    name = spec.get("_target_") or spec.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"space: expected a name (for example space=nasnet), got {name!r}")
+    return discovery.space(name, **settings)
 
 
 def _named(model: str, point: Spec, settings: Spec, follow: Spec) -> Found:

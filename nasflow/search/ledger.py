@@ -31,13 +31,13 @@ from typing import IO, Any
 
 from nasflow.errors import RunError
 from nasflow.search import store
+from nasflow.search.record import Order, Record
 
 FILE = "ledger.jsonl"
 SNAPSHOT = "strategy.json"  # the strategy's state, beside it
 FORMAT = 1
 REST = 9  # between two flushes, in flushes: a tenth of the time at most
 LINE = 2048  # bytes read at once to find one line again
-Record = dict[str, Any]
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -204,12 +204,7 @@ class Ledger:
     def _load(self) -> Iterator[Record]:
         with self.path.open("rb") as file:
             for offset, end, record in _parse(file, self.path):
-                try:
-                    self._note(record, offset)
-                except (KeyError, IndexError) as error:
-                    raise RunError(
-                        f"{self.path}: line {self.records} is not a ledger record"
-                    ) from error
+                self._note(record, offset)
                 self._end = end
                 yield record
         if self._end < os.fstat(self._fd).st_size:
@@ -247,6 +242,7 @@ def write_atomically(path: Path, data: Mapping[str, Any]) -> None:
 def _parse(file: IO[bytes], path: Path) -> Iterator[tuple[int, int, Record]]:
     """Yield (offset, end, record) for each whole line; a broken last line ends the file."""
     end = 0
+    order = Order()
     for number, line in enumerate(file, start=1):
         record = _record(line)
         if record is None:
@@ -259,6 +255,8 @@ def _parse(file: IO[bytes], path: Path) -> Iterator[tuple[int, int, Record]]:
             raise RunError(f"{path}: its first line is not the header of a run")
         if number == 1 and record.get("format") != FORMAT:
             raise RunError(f"{path}: expected format {FORMAT}, got {record.get('format')!r}")
+        if (problem := order.problem(record)) is not None:
+            raise RunError(f"{path}: line {number}: {problem}; restore the file, or cut it there")
         yield end, end + len(line), record
         end += len(line)
     if not end:
@@ -270,7 +268,7 @@ def _record(line: bytes) -> Record | None:
         return None
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("t"), str) else None
 

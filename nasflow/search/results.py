@@ -108,7 +108,7 @@ def load(out: Path | str) -> Run:
     """
     folder = store.copy_of(str(out), again=True) if "://" in str(out) else Path(out)
     records = ledger.read(folder)
-    run = Run(folder, plan=next(records).get("plan", {}))
+    run = Run(folder, plan=next(records)["plan"])
     asked: dict[int, ledger.Record] = {}
     for record in records:
         _add(run, asked, record)

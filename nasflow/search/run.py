@@ -104,7 +104,7 @@ def resume(
     folder = run_folder(out)
     ledger, records = Ledger.open(folder)
     try:
-        plan = dict(next(records)["plan"])
+        plan = whole_plan(next(records)["plan"], store.named(folder))
         plan["budget"] = {**plan["budget"], **(budget or {})}
         plan["executor"] = {**plan["executor"], **(executor or {})}
         parts = Parts(plan, {"space": space, "strategy": strategy, "evaluator": evaluator}, folder)
@@ -218,6 +218,8 @@ def _snapshot(folder: Path) -> Record | None:
     path = folder / SNAPSHOT
     try:
         snapshot: Record = json.loads(path.read_text())
+        if not isinstance(snapshot, dict) or not isinstance(snapshot.get("records"), int):
+            raise ValueError("expected the state of a strategy")
         with (folder / "ledger.jsonl").open("rb") as file:
             lines = sum(1 for line in file if line.endswith(b"\n"))
     except FileNotFoundError:
@@ -227,6 +229,18 @@ def _snapshot(folder: Path) -> Record | None:
             f"{path}: cannot be read ({error}); remove it, and the resume replays the whole run instead"
         ) from error
     return snapshot if snapshot["records"] <= lines else None
+
+
+def whole_plan(plan: Mapping[str, Any], where: str) -> Record:
+    """Return a copy of a plan read from a ledger; raises RunError where a part of it is missing."""
+    for name in ("space", "strategy", "evaluator", "objective", "budget", "executor"):
+        part = plan.get(name)
+        live = part is None and name in plan and name in ("space", "strategy", "evaluator")
+        if not live and not isinstance(part, dict):
+            raise RunError(f"{where}: its plan has no {name}, got {part!r:.80}; restore its ledger")
+    if not isinstance(plan.get("seed"), int):
+        raise RunError(f"{where}: its plan has no seed; restore its ledger")
+    return dict(plan)
 
 
 def _space(given: Any, spec: Spec | None) -> Any:

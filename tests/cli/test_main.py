@@ -14,6 +14,7 @@ from nasflow.errors import ConfigError
         (["serch"], "unknown command 'serch' (did you mean 'search'?)"),
         (["zoo", "--hepl"], "unknown option '--hepl' (did you mean '--help'?)"),
         (["zoo", "resnet50"], "expected field=value, got 'resnet50'"),
+        (["resume"], "run must be given: run=..."),
         (["zoo", "=3"], "expected field=value, got '=3'"),
         (["zoo", "--cfg", "hydra"], "--cfg takes 'job', not 'hydra'"),
         (["zoo", "--multirun"], "--multirun works with search"),
