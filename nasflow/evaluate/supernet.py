@@ -20,20 +20,14 @@ from nasflow import discovery
 from nasflow.data import Dataset
 from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError
 from nasflow.evaluate.batchnorm import recalibrate
-from nasflow.evaluate.checkpoint import (
-    load_training,
-    read_tensors,
-    save_training,
-    write_bytes,
-    write_tensors,
-)
+from nasflow.evaluate.checkpoint import read_tensors, save_training, write_bytes, write_tensors
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, cost
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.minibatch import Minibatches
 from nasflow.evaluate.paths import Uniform
 from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.sharing import Sharing
+from nasflow.evaluate.sharing import Sharing, resumed
 from nasflow.evaluate.train import image_size, own_randomness
 from nasflow.evaluate.training import measure
 from nasflow.lower import Supernet
@@ -261,7 +255,7 @@ class SharedWeights:
         except OSError as error:
             raise RunError(f"cannot create the folder {place}: {error.strerror}") from error
         if (place / CHECKPOINT).exists():
-            history, taught = _resume(place / CHECKPOINT, training, identity)
+            history, taught = resumed(place / CHECKPOINT, training, identity)
             if taught is not None:
                 rules.restore(taught)
         start = time.monotonic() - (history[-1]["seconds"] if history else 0.0)
@@ -383,25 +377,3 @@ def fill(net: Supernet, arrays: Mapping[str, np.ndarray], device: torch.device, 
             # Ray's store is read-only, which torch warns about; nothing here writes to weights.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             tensor.data = torch.from_numpy(array).to(device)
-
-
-def _resume(
-    path: Path, training: Sharing, identity: Mapping[str, Any]
-) -> tuple[list[dict[str, float]], dict[str, Any] | None]:
-    """Put a training into the state it had; return its history and what the strategy had learned."""
-    tensors, stored = read_tensors(path)
-    before = stored.get("notes", {}).get("identity", {})
-    for key, value in identity.items():
-        if before.get(key) != value:
-            raise RunError(
-                f"{path} belongs to another training: its {key} is {before.get(key)!r}, here {value!r}"
-            )
-    teacher = {
-        k.removeprefix("teacher/"): v for k, v in tensors.items() if k.startswith("teacher/")
-    }
-    if teacher:
-        training.teach(teacher)
-    notes = load_training(path, training)
-    history: list[dict[str, float]] = notes["history"]
-    training.skipped = int(history[-1].get("skipped", 0))
-    return history, notes.get("taught")
