@@ -187,6 +187,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--evaluations", type=int, default=1000)
     arguments = parser.parse_args()
+    for name, least in (("trials", 2), ("rounds", 1), ("evaluations", 0)):
+        if (value := getattr(arguments, name)) < least:
+            parser.exit(2, f"benchmarks.loop: --{name}: expected {least} or more, got {value}\n")
     if arguments.evaluations:
         cheap(arguments.evaluations)
     overhead(arguments.trials, arguments.rounds)

@@ -27,12 +27,13 @@ LINES_A_SECOND = 20  # cheap evaluators finish a thousand candidates a second: p
 class Live:
     """Observe a search and print what happens; a context manager, `Live(budget)` as the loop's observer.
 
-    On a terminal the last line is a bar with the time, what is in flight, and the best reward so far.
+    `head` says what is searched once it begins: what is refused before that prints a line of its own. On a terminal the last line is a bar with the time, what is in flight, and the best reward so far.
     """
 
-    def __init__(self, budget: Budget, console: Console | None = None) -> None:
+    def __init__(self, budget: Budget, console: Console | None = None, head: str = "") -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.budget = budget
+        self.head = head
         self.open: set[int] = set()
         self.best: float | None = None
         self.failed = self.refused = self.evaluated = 0
@@ -64,6 +65,9 @@ class Live:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        if self.head:
+            self.console.print(self.head, markup=False)
+            self.head = ""
         if isinstance(event, Started):
             self.evaluated = event.evaluated
             if event.note:

@@ -85,7 +85,6 @@ def run(config: DictConfig) -> int:
 
     folder = run_folder(config.out or _folder(config))
     plan = configuration.plain(config)
-    print(f"searching {_name(plan['space'])} with {_name(plan['strategy'])} in {named(folder)}")
     space = fitted(plan["space"], plan["data"])
     try:
         space_from(space)  # type-checks its extremes before anything is trained
@@ -111,7 +110,8 @@ def run(config: DictConfig) -> int:
             observer=observer,
         )
 
-    return watched(folder, budget.create(plan["budget"]), go)
+    head = f"searching {_name(plan['space'])} with {_name(plan['strategy'])} in {named(folder)}"
+    return watched(folder, budget.create(plan["budget"]), go, head)
 
 
 def run_many(combinations: Sequence[Sequence[str]], config_dir: str | None) -> int:
@@ -129,12 +129,12 @@ def run_many(combinations: Sequence[Sequence[str]], config_dir: str | None) -> i
     return code
 
 
-def watched(folder: Path, budget: Budget, go: Callable[[Observer], Run]) -> int:
+def watched(folder: Path, budget: Budget, go: Callable[[Observer], Run], head: str = "") -> int:
     """Run a search under the eyes of `Live` and conclude it; say how to go on when it is interrupted."""
     from nasflow.cli.progress import Live
 
     try:
-        with Live(budget) as live:
+        with Live(budget, head=head) as live:
             found = go(Best(live))
         conclude(found)
     except KeyboardInterrupt:

@@ -28,6 +28,15 @@ def finished(n: int, reward: float, best: bool) -> Finished:
     )
 
 
+def test_what_is_searched_is_said_once_and_only_when_the_search_begins() -> None:
+    out = StringIO()
+    with Live(Budget(trials=10), Console(file=out, width=200), "searching a [b]") as live:
+        assert not out.getvalue()
+        live(Started(Path("run"), 0, 0, "a note"))
+        live(Asked(0, {}))
+    assert out.getvalue().splitlines() == ["searching a [b]", "a note"]
+
+
 def test_results_failures_and_refusals_are_a_line_each() -> None:
     text = shown(
         [
