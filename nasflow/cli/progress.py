@@ -27,7 +27,8 @@ LINES_A_SECOND = 20  # cheap evaluators finish a thousand candidates a second: p
 class Live:
     """Observe a search and print what happens; a context manager, `Live(budget)` as the loop's observer.
 
-    `head` says what is searched once it begins: what is refused before that prints a line of its own. On a terminal the last line is a bar with the time, what is in flight, and the best reward so far.
+    `head` is printed once the search begins: what is refused before that has one line only. On a terminal the last
+    line is a bar with the time, what is in flight, and the best reward so far.
     """
 
     def __init__(self, budget: Budget, console: Console | None = None, head: str = "") -> None:
