@@ -19,6 +19,9 @@ from nasflow import ir
 
 Branch = Callable[[ir.Value], ir.Value]
 
+HE = "kaiming_normal_fan_in"
+"""How all weights start: He et al. (2015), as section 3.2 of ENAS and both released codes have it."""
+
 
 def _relu(x: ir.Value) -> ir.Value:
     return ir.Activation("relu")(x)
@@ -47,7 +50,7 @@ class Style:
     def conv(self, x: ir.Value, out: ir.Operand, *shape: Any, name: str = "conv") -> ir.Value:
         """ReLU, convolution, norm; ``shape`` is kernel and stride."""
         kernel, stride = shape or (1, 1)
-        made = ir.Conv2d(out, kernel, stride, self.padding, bias=False)
+        made = ir.Conv2d(out, kernel, stride, self.padding, bias=False, init=HE)
         return self.norm(made(_relu(x), name=name), f"{name}_norm")
 
 
@@ -63,9 +66,10 @@ def separable(x: ir.Value, kernel: int, stride: ir.Operand, style: Style) -> ir.
     channels = x.dim("C")
     for number, step in ((1, stride), (2, 1)):
         with ir.scope(f"part{number}"):
-            made = ir.Conv2d(channels, kernel, step, style.padding, 1, channels, bias=False)
+            shape = (channels, kernel, step, style.padding, 1, channels)
+            made = ir.Conv2d(*shape, bias=False, init=HE)
             x = made(_relu(x), name="depthwise")
-            x = style.norm(ir.Conv2d(channels, bias=False)(x, name="pointwise"))
+            x = style.norm(ir.Conv2d(channels, bias=False, init=HE)(x, name="pointwise"))
     return x
 
 
@@ -79,8 +83,8 @@ def factorised(x: ir.Value, size: int, stride: ir.Operand, style: Style) -> ir.V
 @ir.block
 def reduction(x: ir.Value, out: ir.Operand, style: Style) -> ir.Value:
     """Halve the resolution by two 1x1 paths, the second shifted by a pixel; half the filters each."""
-    even = ir.Conv2d(out // 2, bias=False)(ir.Subsample(2)(x), name="even")
-    odd = ir.Conv2d(out - out // 2, bias=False)(ir.Subsample(2, offset=1)(x), name="odd")
+    even = ir.Conv2d(out // 2, bias=False, init=HE)(ir.Subsample(2)(x), name="even")
+    odd = ir.Conv2d(out - out // 2, bias=False, init=HE)(ir.Subsample(2, offset=1)(x), name="odd")
     return style.norm(ir.Concat()(even, odd))
 
 
@@ -200,13 +204,13 @@ def calibrated(before: ir.Value, last: ir.Value, filters: int, style: Style) -> 
 
 def cifar_stem(image: ir.Value, filters: int, style: Style) -> tuple[ir.Value, ir.Value]:
     """A 3x3 convolution of three times the filters, which the first cell sees twice."""
-    x = style.norm(ir.Conv2d(3 * filters, 3, bias=False)(image, name="stem"), "stem_norm")
+    x = style.norm(ir.Conv2d(3 * filters, 3, bias=False, init=HE)(image, name="stem"), "stem_norm")
     return x, x
 
 
 def imagenet_stem(image: ir.Value, filters: int, style: Style) -> tuple[ir.Value, ir.Value]:
     """Three strided 3x3 convolutions; the first cell sees the results of the last two."""
-    x = ir.Conv2d(filters // 2, 3, 2, style.padding, bias=False)(image, name="stem0")
+    x = ir.Conv2d(filters // 2, 3, 2, style.padding, bias=False, init=HE)(image, name="stem0")
     before = style.conv(style.norm(x, "stem0_norm"), filters, 3, 2, name="stem1")
     return before, style.conv(before, filters, 3, 2, name="stem2")
 
@@ -253,7 +257,9 @@ def space(
         made = cell(before, last, recipe, filters, details, stride, drop_path, name=f"cell{layer}")
         before, last = last, made
     x = ir.Mean()(_relu(last) if details.relu else last)
-    return ir.Space(ir.Linear(classes, bias=details.bias)(x, name="classifier"), name="enas")
+    return ir.Space(
+        ir.Linear(classes, bias=details.bias, init=HE)(x, name="classifier"), name="enas"
+    )
 
 
 # -- published networks -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from nasflow import ir
 
 EPS = 1e-3
+HE = "kaiming_normal_fan_in"  # He et al. (2015), as section 3.2 has it
 
 
 def _norm(x: ir.Value, name: str) -> ir.Value:
@@ -19,15 +20,15 @@ def _norm(x: ir.Value, name: str) -> ir.Value:
 
 def _conv(x: ir.Value, out: ir.Operand, kernel: int = 1, *, name: str) -> ir.Value:
     """ReLU, convolution, norm."""
-    x = ir.Conv2d(out, kernel, bias=False)(ir.Activation("relu")(x), name=name)
+    x = ir.Conv2d(out, kernel, bias=False, init=HE)(ir.Activation("relu")(x), name=name)
     return _norm(x, f"{name}_norm")
 
 
 def _separable(x: ir.Value, kernel: int) -> ir.Value:
     channels = x.dim("C")
-    depthwise = ir.Conv2d(channels, kernel, groups=channels, bias=False)
+    depthwise = ir.Conv2d(channels, kernel, groups=channels, bias=False, init=HE)
     x = depthwise(ir.Activation("relu")(x), name="depthwise")
-    return _norm(ir.Conv2d(channels, bias=False)(x, name="pointwise"), "norm")
+    return _norm(ir.Conv2d(channels, bias=False, init=HE)(x, name="pointwise"), "norm")
 
 
 OPERATIONS: dict[str, Callable[[ir.Value], ir.Value]] = {
@@ -43,8 +44,8 @@ OPERATIONS: dict[str, Callable[[ir.Value], ir.Value]] = {
 @ir.block
 def reduction(x: ir.Value, out: int) -> ir.Value:
     """Halve the resolution by two 1x1 paths, the second shifted by a pixel; half the filters each."""
-    even = ir.Conv2d(out // 2, bias=False)(ir.Subsample(2)(x), name="even")
-    odd = ir.Conv2d(out - out // 2, bias=False)(ir.Subsample(2, offset=1)(x), name="odd")
+    even = ir.Conv2d(out // 2, bias=False, init=HE)(ir.Subsample(2)(x), name="even")
+    odd = ir.Conv2d(out - out // 2, bias=False, init=HE)(ir.Subsample(2, offset=1)(x), name="odd")
     return _norm(ir.Concat()(even, odd), "norm")
 
 
@@ -67,7 +68,7 @@ def space(
     """
     if layers % 3 or layers < 3:
         raise ir.SpaceError(f"enas_macro: expected layers in three equal parts, got {layers}")
-    x = ir.Conv2d(filters, 3, bias=False)(ir.image(channels, size), name="stem")
+    x = ir.Conv2d(filters, 3, bias=False, init=HE)(ir.image(channels, size), name="stem")
     made = [_norm(x, "stem_norm")]
     for layer in range(layers):
         with ir.scope(f"layer{layer}"):
@@ -83,7 +84,8 @@ def space(
             filters *= 2
             made = [reduction(x, filters, name=f"reduce{layer}_{i}") for i, x in enumerate(made)]
     return ir.Space(
-        ir.Linear(classes, bias=False)(ir.Mean()(made[-1]), name="classifier"), name="enas_macro"
+        ir.Linear(classes, bias=False, init=HE)(ir.Mean()(made[-1]), name="classifier"),
+        name="enas_macro",
     )
 
 

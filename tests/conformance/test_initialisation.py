@@ -77,6 +77,34 @@ LAWS: dict[str, tuple[dict[str, Any], dict[str, Deviation]]] = {
     "xception": ({"size": 75, "classes": 50, "deepest": 1}, {"Conv2d": HE_OUT}),
     "dpn": ({**SMALL, "deepest": (1, 1, 2, 1)}, {"Conv2d": HE_OUT}),
     "shakeshake": ({"size": 16, "widths": (8,), "deepest": 2}, {"Conv2d": HE_OUT}),
+    # Cai et al. (2023), released code: as ConvNeXt.
+    "revcol": (
+        {**SMALL, "widths": (16,), "deepest": (1, 1, 2, 1), "columns": 2},
+        {"Conv2d": fixed(0.02), "Linear": fixed(0.02)},
+    ),
+    # The released codes leave PyTorch's own.
+    "convmixer": (
+        {"size": 56, "classes": 50, "widths": (32,), "depths": (1, 2)},
+        {"Conv2d": DEFAULT, "Linear": DEFAULT},
+    ),
+    "darts": (
+        {"size": 16, "classes": 50, "layers": 3, "filters": 16, "nodes": 2},
+        {"Conv2d": DEFAULT, "Linear": DEFAULT},
+    ),
+    # Pham et al. (2018), section 3.2: as He et al. (2015); so Luo et al.'s released code.
+    "enas": (
+        {"size": 16, "classes": 50, "repeats": 1, "filters": 16, "nodes": 2},
+        {"Conv2d": HE_IN, "Linear": HE_IN},
+    ),
+    "enas_macro": (
+        {"size": 16, "classes": 50, "layers": 3, "filters": 16},
+        {"Conv2d": HE_IN, "Linear": HE_IN},
+    ),
+    # TF-slim's NASNet: variance scaling with factor 2 over the fan out.
+    "nasnet": (
+        {"size": 16, "classes": 50, "blocks": 2, "repeats": 1, "filters": 16},
+        {"Conv2d": HE_OUT},
+    ),
 }
 FEWEST = 64  # entries whose spread says anything
 
@@ -115,3 +143,20 @@ def test_heads_and_gates_that_start_at_zero() -> None:
     deformable = nasflow.model("deformable_conv").to_torch(seed=0)
     offsets = [value for name, value in deformable.named_parameters() if "offsets" in name]
     assert len(offsets) == 2 and not any(value.any() for value in offsets)
+
+
+def test_detectors_start_as_released() -> None:
+    """DINO: boxes stay, classes are rare, heads look each its own way (Zhang et al., 2023, released code)."""
+    settings = {"size": (64, 64), "queries": 5, "width": 64, "encoder": 1, "decoder": 1}
+    space = nasflow.space("dino", **settings, backbones={"convnext": {"deepest": (1, 1, 1, 1)}})
+    module: Any = space.bind(space.sample(0)).to_torch(seed=0)
+    assert not module.proposals.fc3.weight.any() and not module.move1.fc3.weight.any()
+    rare = torch.sigmoid(module.classify1.scores.bias)
+    assert torch.allclose(rare, torch.full_like(rare, 0.01), atol=1e-4)
+    layer = module.decoder1.attn
+    assert not layer.offsets.weight.any() and not layer.weights.weight.any()
+    ring = layer.offsets.bias.view(8, 4, 4, 2)
+    assert torch.equal(ring[0, 0], torch.tensor([[k, 0.0] for k in (1, 2, 3, 4)]))
+    assert torch.equal(ring.abs().amax(dim=-1)[3, 2], torch.tensor([1.0, 2, 3, 4]))
+    value, fans = layer.value.weight, 2 * 64
+    assert value.std().item() == pytest.approx(math.sqrt(2 / fans), rel=0.1)
