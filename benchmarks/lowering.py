@@ -33,6 +33,8 @@ TWINS = {
     "vit_s16": "deit3_small_patch16_224",
     "pit_s": "pit_s_224",
     "levit_128": "levit_128",
+    "halonet_h1": "halonet_h1",
+    "convmixer_768_32": "convmixer_768_32",
     "mixer_s16": "mixer_s16_224",
     "resmlp_s12": "resmlp_12_224",
     "gmlp_s": "gmlp_s16_224",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from nasflow import ir
 from nasflow.ir.blocks import TRANSFORMER_INIT, attention, dense, mlp, residual
 
+HEADS = (3, 6, 12, 16)
 KEEP_RATES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 EPS = 1e-6  # of the layer norms in the released models
 
@@ -19,7 +20,7 @@ def space(
     size: int = 224,
     channels: int = 3,
     patches: tuple[int, ...] = (14, 16, 32),
-    heads: tuple[int, ...] = (3, 6, 12, 16),
+    heads: tuple[int, ...] = HEADS,
     depths: tuple[int, int] = (6, 32),
     scale: float = 1.0,
     drop_rate: float = 0.0,
@@ -235,13 +236,14 @@ def _model(
         "mlp_ratio": 4,
         "depth": depth,
     }
+    settings = {"size": size} | ({} if heads in HEADS else {"heads": (heads,)})
     source = "Dosovitskiy et al. (2021), table 1"
     if iii:
         point.update(layer_scale=True, class_position=False)
-        source = "Touvron et al. (2022), DeiT III, table 1"
+        source = "Touvron et al. (2022), DeiT III, table 1 and released models"
     elif heads < 12:
         source = "Touvron et al. (2021), DeiT, table 1"
-    return ir.Model(point, {"size": size}, source)
+    return ir.Model(point, settings, source)
 
 
 MODELS: dict[str, ir.Model] = {
@@ -267,6 +269,10 @@ MODELS: dict[str, ir.Model] = {
         "Raghu et al. (2021), section 4.2: no skip connections in block 7",
     ),
     "vit_s16": _model(heads=6, depth=12, iii=True),
+    "deit3_s16_384": _model(heads=6, depth=12, size=384, iii=True),
+    "deit3_m16_224": _model(heads=8, depth=12, iii=True),
+    "deit3_b16_224": _model(heads=12, depth=12, iii=True),
+    "deit3_b16_384": _model(heads=12, depth=12, size=384, iii=True),
     "vit_b16_224": _model(heads=12, depth=12),
     "vit_b16_384": _model(heads=12, depth=12, size=384),
     "vit_l16_224": _model(heads=16, depth=24, iii=True),

@@ -34,6 +34,7 @@ from nasflow.ir.ops.neighbours import *  # noqa: F403
 from nasflow.ir.ops.norm import *  # noqa: F403
 from nasflow.ir.ops.performer import *  # noqa: F403
 from nasflow.ir.ops.pool import *  # noqa: F403
+from nasflow.ir.ops.positions import *  # noqa: F403
 from nasflow.ir.ops.query import *  # noqa: F403
 from nasflow.ir.ops.region import *  # noqa: F403
 from nasflow.ir.ops.regularise import *  # noqa: F403
