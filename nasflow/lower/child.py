@@ -1,15 +1,17 @@
-"""A network inside a supernet: it runs on parts of the shared weights, cut out at every call."""
+"""A network inside a supernet: it runs on windows of the shared weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nasflow.ir.expression import Scalar
 from nasflow.ir.graph import Graph
-from nasflow.lower.plan import Planner, fresh
+from nasflow.lower.inside import Inside, Stands, stands
+from nasflow.lower.plan import Planner, fresh, leaves
 from nasflow.lower.shares import Segment, Use
 
 
@@ -29,6 +31,7 @@ class Child(nn.Module):
         self._planner = planner
         self.plan = planner.plan(segment)
         self.state = fresh(self.plan, self._modules)
+        self._stands: tuple[list[Tensor], list[Stands]] | None = None
 
     @property
     def graph(self) -> Graph:
@@ -36,8 +39,23 @@ class Child(nn.Module):
         return self.segment.graph
 
     def forward(self, *inputs: Tensor) -> Any:
-        results = self.plan.run(self, self.state, inputs)
+        results = self._run(inputs)
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _run(self, inputs: Sequence[Any]) -> Sequence[Tensor]:
+        if torch.compiler.is_compiling():
+            return self._work(inputs)
+        if self._stands is None:
+            self._stands = stands(leaves(self.plan))
+        shared, own = self._stands
+        for leaf, _, _ in own:
+            leaf.refresh()
+        if torch.is_grad_enabled():
+            return Inside.apply(self._work, own, False, len(inputs), *inputs, *shared)
+        return self._work(inputs)
+
+    def _work(self, inputs: Sequence[Any]) -> list[Tensor]:
+        return self.plan.run(self, self.state, inputs)
 
     def uses(self) -> Iterator[tuple[str, Use]]:
         """Yield (key in the written module's state dict, operation) in order."""

@@ -45,32 +45,14 @@ class Cut:
     @property
     def whole(self) -> bool:
         """Whether what is taken is the result: nothing is resampled or mapped."""
-        return not (self.resized or self.steps)
+        return not (self.resized or self.steps or self.gathers or self.blocks)
 
     def __call__(self, shared: Tensor) -> Tensor:
         """Return the part that the child takes; autograd follows."""
-        return self.adapted(self.taken(shared))
-
-    def taken(self, shared: Tensor) -> Tensor:
-        """Return the window and what is gathered from it."""
-        cut = self._view(shared)
-        for axis, _, _ in reversed(self.blocks):
-            cut = cut.flatten(axis, axis + 1)
-        for axis, entries in self.gathers:
-            cut = cut.index_select(axis, entries)
-        return cut
+        return self.shaped(self._view(shared), [matrix for _, matrix in self.steps])
 
     def at_once(self, shared: Tensor) -> Tensor:
-        """Return what :meth:`taken` does, of a tensor that autograd does not follow."""
-        cut = self._strided(shared)
-        for axis, _, _ in reversed(self.blocks):
-            cut = cut.flatten(axis, axis + 1)
-        for axis, entries in self.gathers:
-            cut = cut.index_select(axis, entries)
-        return cut
-
-    def _strided(self, shared: Tensor) -> Tensor:
-        """Return what :meth:`_view` does, by one operation: it runs for every weight of every step."""
+        """Return the window, each axis of blocks as two, by one operation that autograd need not follow."""
         stride = shared.stride()
         if self.geometry is None or self.geometry[0] != stride:
             view = self._view(shared)
@@ -88,31 +70,20 @@ class Cut:
 
     def copy(self, shared: Tensor) -> Tensor:
         """Return the part that the child takes, in memory of its own; autograd is off."""
-        found = self.adapted(self.at_once(shared))
-        return found.clone() if self.whole and not (self.gathers or self.blocks) else found
+        found = self.shaped(self.at_once(shared), [matrix for _, matrix in self.steps])
+        return found.clone() if self.whole else found
 
-    def adapted(self, cut: Tensor) -> Tensor:
-        """Return what was taken, its tables resampled and its kernel mapped."""
+    def shaped(self, cut: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+        """Return the window put in shape: blocks joined, entries gathered, tables resampled, kernels mapped."""
+        for axis, _, _ in reversed(self.blocks):
+            cut = cut.flatten(axis, axis + 1)
+        for axis, entries in self.gathers:
+            cut = cut.index_select(axis, entries)
         for axis, size in self.resized:
             cut = resample(cut, axis, size)
-        for kernel, matrix in self.steps:
+        for (kernel, _), matrix in zip(self.steps, matrices, strict=True):
             cut = mapped(cut, kernel, matrix)
         return cut
-
-    def add(self, gradient: Tensor, total: Tensor) -> None:
-        """Add the gradient of what was taken to that of the shared tensor, in place."""
-        if not self.gathers:
-            place = self._strided(total)
-            place.add_(gradient.reshape(place.shape) if self.blocks else gradient)
-            return
-        place = total[self.window]
-        (axis, entries), *others = self.gathers
-        for other, inner in others:
-            wide = gradient.new_zeros(
-                [place.shape[i] if i == other else n for i, n in enumerate(gradient.shape)]
-            )
-            gradient = wide.index_copy(other, inner, gradient)
-        place.index_add_(axis, entries, gradient)
 
 
 def cut(
@@ -162,48 +133,3 @@ def _blocks(entries: tuple[int, ...]) -> tuple[int, int] | None:
         return None
     even = all(e == entries[0] + i // length * stride + i % length for i, e in enumerate(entries))
     return (stride, length) if even else None
-
-
-class Scatter(torch.autograd.Function):
-    """Cut several tensors at once; their gradients are added to the shared ones' in place.
-
-    Autograd's own way allocates and adds a gradient of the shared tensor's full size for each cut,
-    which for a narrow child is most of the work. Where the shared tensor has a gradient already,
-    only the child's part of it is touched, and autograd is given nothing to add; hooks on the
-    accumulation (DistributedDataParallel's) run all the same. Where it has none, or somebody
-    watches or asks for the gradient itself (a tensor hook, autograd.grad, a graph of the
-    gradient), autograd is given the full one.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, cuts: Sequence[Cut], *shared: Tensor) -> tuple[Tensor, ...]:
-        ctx.cuts, ctx.shared = cuts, shared
-        return tuple([cut.at_once(tensor) for cut, tensor in zip(cuts, shared, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        found: list[Tensor | None] = [None]
-        nodes = [node for node, _ in ctx.next_functions]
-        for cut, shared, gradient, node in zip(ctx.cuts, ctx.shared, gradients, nodes, strict=True):
-            if gradient is None or node is None:
-                found.append(None)
-            elif _accumulates(shared, node):
-                cut.add(gradient, shared.grad)
-                found.append(None)
-            else:
-                full = gradient.new_zeros(shared.shape)
-                cut.add(gradient, full)
-                found.append(full)
-        return tuple(found)
-
-
-def _accumulates(shared: Tensor, node: Any) -> bool:
-    """Whether autograd would add to a gradient that is there, and nobody looks at what it adds."""
-    if torch.is_grad_enabled() or not shared.is_leaf or shared.grad is None:
-        return False
-    if shared._backward_hooks or shared._post_accumulate_grad_hooks:
-        return False
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # autograd.grad captures what arrives here
-        return False

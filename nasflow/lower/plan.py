@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasflow.ir.weight import Weight
-from nasflow.lower.cut import Cut, Scatter, Steps, cut
+from nasflow.lower.cut import Cut, Steps, cut
+from nasflow.lower.inside import Leaf
 from nasflow.lower.ready import KEPT, OPEN, PLAIN, VALUE, WEIGHTED, Mould, ready
 from nasflow.lower.shares import Segment, Shared, Use, transformed
 
-INNER: Final = 5
-"""The kind of step that is an inner segment, beside the kinds of nasflow.lower.ready."""
+INNER, NORM = 5, 6
+"""Kinds of steps beside those of nasflow.lower.ready: an inner segment; a batch norm of a child's
+own, which is KEPT, on a short way while it trains."""
+NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
+Pulled = tuple[str, Tensor, "Cut | None"]
+"""A weight's name, the shared tensor, and how it is cut; None for all of it."""
 State = list[Any]
 """What a child keeps for a segment: its modules, and such a list for each inner segment."""
 Step = tuple[int, Any, Any, int, "Pull", tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -25,40 +31,34 @@ weights; ids of the values that it takes, makes, and that nobody needs then."""
 
 
 class Pull:
-    """The weights of one operation, to be cut where it runs.
+    """The weights of one operation: a leaf for each, and what is still to be done to some windows."""
 
-    Cutting them there, and not all of a segment's at its start, makes autograd add their gradients
-    as soon as they are known: they are still in the processor's cache then.
-    """
+    __slots__ = ("leaves", "names", "pulled", "shaped")
 
-    __slots__ = ("adapted", "at", "cuts", "names", "shared", "whole")
-
-    def __init__(self, pulled: Sequence[tuple[str, Tensor, Cut | None]] = ()) -> None:
+    def __init__(self, pulled: Sequence[Pulled] = ()) -> None:
+        self.pulled = pulled
         self.names = tuple([name for name, _, _ in pulled])
-        self.whole = [shared for _, shared, _ in pulled]
-        parts = [(i, cut, shared) for i, (_, shared, cut) in enumerate(pulled) if cut is not None]
-        self.at = [i for i, _, _ in parts]
-        self.cuts = [cut for _, cut, _ in parts]
-        self.shared = [shared for _, _, shared in parts]
-        self.adapted = [(i, cut) for i, cut, _ in parts if not cut.whole]
+        self.leaves = [Leaf(shared, cut) for _, shared, cut in pulled]
+        self.shaped = [
+            (i, cut, [Leaf(matrix) for _, matrix in cut.steps])
+            for i, (_, _, cut) in enumerate(pulled)
+            if cut is not None and not cut.whole
+        ]
 
     def weights(self) -> list[Tensor]:
-        """Return the weights, cut out."""
-        if not self.at:
-            return self.whole
-        pairs = zip(self.cuts, self.shared, strict=True)
+        """Return the weights; while a child is traced as slices that autograd follows."""
         if torch.compiler.is_compiling():
-            taken = [cut.taken(x) for cut, x in pairs]
-        elif torch.is_grad_enabled():
-            taken = Scatter.apply(self.cuts, *self.shared)
-        else:
-            taken = [cut.at_once(x) for cut, x in pairs]
-        found = list(self.whole)
-        for i, tensor in zip(self.at, taken, strict=True):
-            found[i] = tensor
-        for i, part in self.adapted:
-            found[i] = part.adapted(found[i])
+            return [shared if cut is None else cut(shared) for _, shared, cut in self.pulled]
+        found = [leaf.tensor for leaf in self.leaves]
+        for i, part, matrices in self.shaped:
+            found[i] = part.shaped(found[i], [matrix.tensor for matrix in matrices])
         return found
+
+    def all_leaves(self) -> Iterator[Leaf]:
+        """Yield the leaves of the weights, and of the matrices that map them."""
+        yield from self.leaves
+        for _, _, matrices in self.shaped:
+            yield from matrices
 
 
 NOTHING: Final = Pull()
@@ -108,11 +108,14 @@ class Plan:
                 result = around(child, lambda x, run=run, own=own: run(x, *own), *taken)
             else:
                 module = state[slot]
-                for name, weight in zip(pull.names, pull.weights(), strict=True):
-                    module._parameters[name] = weight
-                result = module(*taken) if around is None else around(child, module, *taken)
-                for name in pull.names:  # the graph that made them is not kept alive
-                    module._parameters[name] = None
+                if kind == NORM and module.training and _is_plain(module):
+                    result = _normed(module, taken[0], pull.weights())
+                else:
+                    for name, weight in zip(pull.names, pull.weights(), strict=True):
+                        module._parameters[name] = weight
+                    result = module(*taken) if around is None else around(child, module, *taken)
+                    for name in pull.names:  # the graph that made them is not kept alive
+                        module._parameters[name] = None
             del taken
             if len(made) == 1:
                 values[made[0]] = result
@@ -123,6 +126,25 @@ class Plan:
             for i in dead:
                 values[i] = None
         return [values[i] for i in self.results]
+
+
+def _is_plain(norm: Any) -> bool:
+    """Whether a batch norm takes a moving mean, and nobody watches it."""
+    return norm.momentum is not None and not (
+        norm._forward_hooks
+        or norm._forward_pre_hooks
+        or norm._backward_hooks
+        or norm._backward_pre_hooks
+    )
+
+
+def _normed(norm: Any, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Return what a batch norm in training does, in half of the time that its module takes to start."""
+    own = norm._buffers
+    own["num_batches_tracked"].add_(1)
+    weight, bias = weights or (None, None)
+    mean, variance = own["running_mean"], own["running_var"]
+    return F.batch_norm(x, mean, variance, weight, bias, True, norm.momentum, norm.eps)
 
 
 class Planner:
@@ -169,29 +191,33 @@ class Planner:
                 plan.steps.append((INNER, inner, None, slot, NOTHING, *ends))
                 continue
             kind, run, around, pulled = self.step(laid)
-            if kind == KEPT and slot < 0:
+            if kind in (KEPT, NORM) and slot < 0:
                 slot = slots[attribute] = len(plan.kept)
                 plan.kept.append((attribute, run))
             plan.steps.append((kind, run, around, slot, Pull(pulled), *ends))
         return plan
 
-    def step(self, use: Use) -> tuple[int, Any, Any, list[tuple[str, Tensor, Cut | None]]]:
+    def step(self, use: Use) -> tuple[int, Any, Any, list[Pulled]]:
         """Return an operation's kind, what runs it, what is around that, and its weights.
 
         A weight is (name, the shared tensor, how it is cut); made once.
         """
         if use.step is None:
             use.step = self._step(use)
-        found: tuple[int, Any, Any, list[tuple[str, Tensor, Cut | None]]] = use.step
+        found: tuple[int, Any, Any, list[Pulled]] = use.step
         return found
 
-    def _step(self, use: Use) -> tuple[int, Any, Any, list[tuple[str, Tensor, Cut | None]]]:
+    def _step(self, use: Use) -> tuple[int, Any, Any, list[Pulled]]:
         made = ready(use.content)
-        run = made.run
+        kind, run = made.kind, made.run
         if isinstance(run, nn.Module):
             run = Mould(run, self.like)
-            if made.kind != KEPT:  # it has nothing that children set
+            if kind == PLAIN:  # it has nothing that children set
+                run = run().forward
+            elif kind != KEPT:
                 run = run()
+            elif run.cls in NORMS and made.around is None:
+                kind = NORM
         pulled = []
         for weight in use.content.weights:
             if weight.trainable or not weight.name:  # others are statistics: a child's own
@@ -200,7 +226,7 @@ class Planner:
                 steps = self._steps(name, weight)
                 part = cut(weight, spans, self.shared[name].shape, tensor.device, steps)
                 pulled.append((weight.name, tensor, part))
-        return made.kind, run, made.around, pulled
+        return kind, run, made.around, pulled
 
     def _steps(self, name: str, weight: Weight) -> Steps:
         """Return the maps on the way from a shared kernel to a child's."""
@@ -209,6 +235,15 @@ class Planner:
             return ()
         least = transformed(weight)
         return tuple([(kernel, matrix) for kernel, matrix in maps.items() if kernel >= least])
+
+
+def leaves(plan: Plan) -> Iterator[Leaf]:
+    """Yield the leaves of all weights of a plan."""
+    for kind, run, _, _, pull, *_ in plan.steps:
+        if kind == INNER:
+            yield from leaves(run)
+        else:
+            yield from pull.all_leaves()
 
 
 def fresh(plan: Plan, modules: dict[str, Any], key: str = "") -> State:

@@ -1,0 +1,143 @@
+"""A child runs as one function of the shared weights: what autograd can do with a module, it can do."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from nasflow import ir
+from nasflow.lower import elastic
+from nasflow.lower.elastic import Supernet
+
+
+def space() -> ir.Space:
+    width = ir.choice("width", 2, 4, ordered=True)
+    x = ir.Conv2d(width, 3)(ir.image(3, 6), name="first")
+    x = ir.Activation("tanh")(ir.BatchNorm()(x, name="norm"))
+    return ir.Space(ir.Mean()(ir.Conv2d(2)(x, name="second")), name="net")
+
+
+NARROW: ir.Point = {"width": 2}
+
+
+@pytest.fixture
+def net(monkeypatch: pytest.MonkeyPatch) -> Supernet:
+    monkeypatch.setattr(elastic, "QUIET", 4)
+    return space().to_supernet(seed=0).double()
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0)).double()
+
+
+def loss(module: nn.Module, x: Tensor) -> Tensor:
+    return module(x).square().sum()
+
+
+def windows(net: Supernet) -> list[Tensor]:
+    """Return the narrow child's part of each gradient, in the order of its module's parameters."""
+    found = []
+    for name, use in net.at(NARROW).uses():
+        for weight in use.content.weights:
+            if weight.trainable:
+                shared = net.get_parameter(f"{name}/{weight.name}").grad
+                assert shared is not None
+                found.append(shared[tuple(slice(size) for size in weight.shape)])
+    return found
+
+
+def assert_gradients(net: Supernet, module: nn.Module, scale: float = 1.0) -> None:
+    for mine, parameter in zip(windows(net), module.parameters(), strict=True):
+        torch.testing.assert_close(mine, scale * parameter.grad)
+
+
+def test_gradients_of_gradients_are_the_modules(net: Supernet, x: Tensor) -> None:
+    module = net.extract(NARROW)
+    for part, weights in ((net.at(NARROW), net.parameters()), (module, module.parameters())):
+        own = x.clone().requires_grad_()
+        value = loss(part, own)
+        found = torch.autograd.grad(value, [own, *weights], create_graph=True)
+        (value + sum(gradient.square().sum() for gradient in found)).backward()
+        if part is not module:
+            first = own.grad
+    torch.testing.assert_close(first, own.grad)
+    assert_gradients(net, module)
+
+
+def test_a_graph_can_be_kept_and_a_step_can_run_twice(net: Supernet, x: Tensor) -> None:
+    child, module = net.at(NARROW), net.extract(NARROW)
+    for part in (child, module):
+        value = loss(part, x)
+        value.backward(retain_graph=True)
+        value.backward()
+        with pytest.raises(RuntimeError, match="second time"):
+            value.backward()
+        (loss(part, x) + loss(part, 2 * x)).backward()  # two passes in one graph
+    assert_gradients(net, module)
+
+
+@pytest.mark.parametrize("reentrant", (False, True))
+def test_children_can_be_checkpointed(net: Supernet, x: Tensor, reentrant: bool) -> None:
+    child, module = net.at(NARROW), net.extract(NARROW)
+    own = x.clone().requires_grad_()
+    for _ in range(2):
+        checkpoint(child, own, use_reentrant=reentrant).square().sum().backward()
+    loss(module, x).backward()
+    assert_gradients(net, module, 2.0)
+
+
+def test_only_what_is_asked_for_has_a_gradient(net: Supernet, x: Tensor) -> None:
+    child = net.at(NARROW)
+    own = x.clone().requires_grad_()
+    loss(child, own).backward(inputs=[own])
+    assert own.grad is not None and all(p.grad is None for p in net.parameters())
+    net.get_parameter("first/weight").requires_grad_(False)
+    loss(child, x).backward()
+    assert net.get_parameter("first/weight").grad is None
+    assert net.get_parameter("second/weight").grad is not None
+    net.requires_grad_(False)
+    assert not child(x).requires_grad
+
+
+def test_weights_changed_before_backward_are_noticed(net: Supernet, x: Tensor) -> None:
+    value = loss(net.at(NARROW), x)
+    with torch.no_grad():
+        net.get_parameter("second/weight").add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
+def test_weights_may_have_other_memory(net: Supernet, x: Tensor) -> None:
+    child = net.at(NARROW)
+    before = child(x)
+    for parameter in net.parameters():
+        parameter.data = 2 * parameter.data
+    torch.testing.assert_close(child(x), net.extract(NARROW)(x))
+    assert not torch.allclose(child(x), before)
+    same = copy.deepcopy(net)
+    with torch.no_grad():
+        net.get_parameter("second/bias").add_(1)
+    torch.testing.assert_close(same(NARROW, x) + 1, child(x))
+
+
+def test_children_run_under_autocast(net: Supernet, x: Tensor) -> None:
+    net.float()
+    child, module = net.at(NARROW), net.extract(NARROW)
+    for part in (child, module):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss(part, x.float()).backward()
+    assert_gradients(net, module)
+
+
+@pytest.mark.slow
+def test_a_child_is_traced_as_one_graph(net: Supernet, x: Tensor) -> None:
+    module = net.extract(NARROW)
+    traced = torch.compile(net.at(NARROW), backend="aot_eager", fullgraph=True)
+    loss(traced, x).backward()
+    loss(module, x).backward()
+    assert_gradients(net, module)
