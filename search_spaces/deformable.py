@@ -7,7 +7,7 @@ network around it is plain: stages of convolutions, any of which may be deformab
 from __future__ import annotations
 
 from nasflow import ir
-from nasflow.ir.blocks import classifier
+from nasflow.ir.blocks import classifier, conv_bn_act
 
 
 @ir.block
@@ -15,12 +15,6 @@ def deformable(x: ir.Value, out: ir.Operand, kernel: ir.Operand, stride: int) ->
     """Offsets from a convolution that starts at zero; then the convolution they move."""
     field = ir.Conv2d(2 * kernel * kernel, kernel, stride, init="zeros")(x, name="offsets")
     x = ir.DeformableConv2d(out, kernel, stride, bias=False)(x, field, name="conv")
-    return ir.Activation("relu")(ir.BatchNorm()(x, name="norm"))
-
-
-@ir.block
-def plain(x: ir.Value, out: ir.Operand, kernel: ir.Operand, stride: int) -> ir.Value:
-    x = ir.Conv2d(out, kernel, stride, bias=False)(x, name="conv")
     return ir.Activation("relu")(ir.BatchNorm()(x, name="norm"))
 
 
@@ -60,7 +54,7 @@ def space(
                 stride = first if i == 0 else 1
                 return ir.switch(
                     kind,
-                    plain=lambda x: plain(x, out, kernel, stride),
+                    plain=lambda x: conv_bn_act(x, out, kernel, stride),
                     deformable=lambda x: deformable(x, out, kernel, stride),
                 )(x, name="layer")
 

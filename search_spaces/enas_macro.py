@@ -9,44 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nasflow import ir
+from search_spaces.enas import HE, STYLES, reduction
 
-EPS = 1e-3
-HE = "kaiming_normal_fan_in"  # He et al. (2015), as section 3.2 has it
-
-
-def _norm(x: ir.Value, name: str) -> ir.Value:
-    return ir.BatchNorm(eps=EPS)(x, name=name)
-
-
-def _conv(x: ir.Value, out: ir.Operand, kernel: int = 1, *, name: str) -> ir.Value:
-    """ReLU, convolution, norm."""
-    x = ir.Conv2d(out, kernel, bias=False, init=HE)(ir.Activation("relu")(x), name=name)
-    return _norm(x, f"{name}_norm")
+STYLE = STYLES["enas"]
 
 
 def _separable(x: ir.Value, kernel: int) -> ir.Value:
     channels = x.dim("C")
     depthwise = ir.Conv2d(channels, kernel, groups=channels, bias=False, init=HE)
     x = depthwise(ir.Activation("relu")(x), name="depthwise")
-    return _norm(ir.Conv2d(channels, bias=False, init=HE)(x, name="pointwise"), "norm")
+    return STYLE.norm(ir.Conv2d(channels, bias=False, init=HE)(x, name="pointwise"))
 
 
 OPERATIONS: dict[str, Callable[[ir.Value], ir.Value]] = {
-    "conv_3x3": lambda x: _conv(x, x.dim("C"), 3, name="conv"),
+    "conv_3x3": lambda x: STYLE.conv(x, x.dim("C"), 3, 1),
     "sep_conv_3x3": lambda x: _separable(x, 3),
-    "conv_5x5": lambda x: _conv(x, x.dim("C"), 5, name="conv"),
+    "conv_5x5": lambda x: STYLE.conv(x, x.dim("C"), 5, 1),
     "sep_conv_5x5": lambda x: _separable(x, 5),
     "avg_pool_3x3": lambda x: ir.AvgPool(3)(x),
     "max_pool_3x3": lambda x: ir.MaxPool(3)(x),
 }
-
-
-@ir.block
-def reduction(x: ir.Value, out: int) -> ir.Value:
-    """Halve the resolution by two 1x1 paths, the second shifted by a pixel; half the filters each."""
-    even = ir.Conv2d(out // 2, bias=False, init=HE)(ir.Subsample(2)(x), name="even")
-    odd = ir.Conv2d(out - out // 2, bias=False, init=HE)(ir.Subsample(2, offset=1)(x), name="odd")
-    return _norm(ir.Concat()(even, odd), "norm")
 
 
 def space(
@@ -69,20 +51,22 @@ def space(
     if layers % 3 or layers < 3:
         raise ir.SpaceError(f"enas_macro: expected layers in three equal parts, got {layers}")
     x = ir.Conv2d(filters, 3, bias=False, init=HE)(ir.image(channels, size), name="stem")
-    made = [_norm(x, "stem_norm")]
+    made = [STYLE.norm(x, "stem_norm")]
     for layer in range(layers):
         with ir.scope(f"layer{layer}"):
             op = ir.choice("op", *operations)
             skips = [ir.choice(f"skip{i}", False, True) for i in range(layer)]
-            y = _conv(made[-1], filters, name="narrow")
+            y = STYLE.conv(made[-1], filters, name="narrow")
             y = ir.switch(op, {name: OPERATIONS[name] for name in operations})(y, name="operation")
             if skips:
                 read = [ir.Gated(x, when) for x, when in zip(made[:-1], skips, strict=True)]
-                y = _conv(ir.Concat()(*read, y, name="read"), filters, name="join")
+                y = STYLE.conv(ir.Concat()(*read, y, name="read"), filters, name="join")
         made.append(y)
         if layer + 1 in (layers // 3, 2 * layers // 3):
             filters *= 2
-            made = [reduction(x, filters, name=f"reduce{layer}_{i}") for i, x in enumerate(made)]
+            made = [
+                reduction(x, filters, STYLE, name=f"reduce{layer}_{i}") for i, x in enumerate(made)
+            ]
     return ir.Space(
         ir.Linear(classes, bias=False, init=HE)(ir.Mean()(made[-1]), name="classifier"),
         name="enas_macro",

@@ -342,18 +342,9 @@ def residual_stage(
     return repeated
 
 
-def trunk(
-    image: ir.Value,
-    recipe: Recipe,
-    skeleton: str = "imagenet",
-    deepest: tuple[int, ...] | None = None,
-    alphas: tuple[int, ...] = (),
-    drop_path: float = 0.0,
-    dilated: int = 0,
-    factors: ir.Factors | None = None,
-) -> ir.Value:
-    """All but the classifier: (channels, size, size) -> the last stage's map; as :func:`stages`."""
-    x = stages(image, recipe, skeleton, deepest, alphas, drop_path, dilated, factors)[-1]
+def trunk(image: ir.Value, recipe: Recipe, **settings: Any) -> ir.Value:
+    """All but the classifier: (channels, size, size) -> the last stage's map; settings as :func:`stages`."""
+    x = stages(image, recipe, **settings)[-1]
     return recipe.norm_where(*((recipe.order != "post"),) * 2, x, "norm")
 
 
@@ -447,6 +438,7 @@ def space(
     recipe = Recipe(units, orders, attentions, widths, groups, norm)
     factors = ir.factors(scale)
     image = ir.image(channels, factors.side(size))
-    x = trunk(image, recipe, skeleton, deepest, alphas, drop_path, factors=factors)
+    settings = {"skeleton": skeleton, "deepest": deepest, "alphas": alphas, "drop_path": drop_path}
+    x = trunk(image, recipe, **settings, factors=factors)
     start = "zeros" if norm == "group" else "torch"  # as BiT's released code
     return ir.Space(classifier(x, classes, dropout, start), name="resnet")
