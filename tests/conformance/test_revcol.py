@@ -59,7 +59,9 @@ class Block(nn.Module):
 class Level(nn.Module):
     """Equation 3 of the paper: x_t = F_t(x_{t-1}, x_{t-m+1}) + gamma x_{t-m}."""
 
-    def __init__(self, level: int, widths: list[int], depth: int, first: bool) -> None:
+    def __init__(
+        self, level: int, widths: list[int], depth: int, first: bool, far: bool = False
+    ) -> None:
         super().__init__()
         width = widths[level]
         self.gamma = nn.Parameter(torch.full((width, 1, 1), 0.5))
@@ -70,25 +72,42 @@ class Level(nn.Module):
         if self.up:
             self.proj = nn.Linear(widths[level + 1], width)
             self.proj_norm = nn.LayerNorm(width, eps=1e-6)
+        self.far = far and not first and level == 0
+        if self.far:  # RevCol-H: the last level of the column before also reaches the first
+            self.far_proj = nn.Linear(widths[-1], width)
+            self.far_norm = nn.LayerNorm(width, eps=1e-6)
         self.blocks = nn.Sequential(*(Block(width) for _ in range(depth)))
 
-    def forward(self, below: Tensor, before: Tensor | None, above: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        below: Tensor,
+        before: Tensor | None,
+        above: Tensor | None,
+        last: Tensor | None = None,
+    ) -> Tensor:
         y = norm_channels(self.conv_norm, self.conv(below)) if self.down else below
         if self.up:
             mapped = self.proj_norm(self.proj(above.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
             y = y + F.interpolate(mapped, scale_factor=2, mode="nearest")
+        if self.far:
+            mapped = self.far_norm(self.far_proj(last.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+            y = y + F.interpolate(mapped, scale_factor=8, mode="nearest")
         y = self.blocks(y)
         return y if before is None else y + self.gamma * before
 
 
 class Reference(nn.Module):
-    def __init__(self, width: int, depths: tuple[int, ...], columns: int) -> None:
+    def __init__(
+        self, width: int, depths: tuple[int, ...], columns: int, far: bool = False
+    ) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(4)]
         self.stem = nn.Conv2d(3, width, 4, 4)
         self.stem_norm = nn.LayerNorm(width, eps=1e-6)
         self.columns = nn.ModuleList(
-            nn.ModuleList(Level(n, widths, depth, column == 0) for n, depth in enumerate(depths))
+            nn.ModuleList(
+                Level(n, widths, depth, column == 0, far) for n, depth in enumerate(depths)
+            )
             for column in range(columns)
         )
         self.norm = nn.LayerNorm(widths[-1], eps=1e-6)
@@ -101,19 +120,21 @@ class Reference(nn.Module):
             levels: list[Tensor] = []
             for n, level in enumerate(column):
                 below = levels[-1] if levels else stem
-                levels.append(level(below, before[n], before[n + 1] if n < 3 else None))
+                above = before[n + 1] if n < 3 else None
+                levels.append(level(below, before[n], above, before[-1]))
             before = list(levels)
         return self.head(self.norm(before[-1].mean((2, 3))))
 
 
-def test_outputs() -> None:
+@pytest.mark.parametrize("far_up", [False, True])
+def test_outputs(far_up: bool) -> None:
     depths = (1, 2, 1, 1)
     space = nasflow.space("revcol", size=64, widths=(8,), columns=3)
-    point = {"width": 8, "kernel": 3, "columns": 3}
+    point = {"width": 8, "kernel": 3, "columns": 3, "far_up": far_up}
     point |= {f"level{level}/depth": depth for level, depth in enumerate(depths)}
     graph = space.bind(point)
     torch.manual_seed(0)
-    reference = Reference(8, depths, 3)
+    reference = Reference(8, depths, 3, far_up)
     perturb(reference)
     module = graph.to_torch(seed=0)
     zeros = [name for name in module.state_dict() if "zero" in name]
