@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from nasflow.ir import Graph
 
+UNITS = {"peak_memory": " bytes an input", "receptive_field": " pixels"}
 HEADER = ("node", "operation", "output", "params", "macs")
 
 
@@ -63,7 +64,7 @@ def costs(graph: Graph, measures: dict[str, float]) -> dict[str, str]:
 
     exact = dataclasses.asdict(graph.cost())
     lines = {
-        name: f"{value:,}" if isinstance(value, int) else str(value)
+        name: f"{value:,}{UNITS.get(name, '')}" if value is not None else "the whole input"
         for name, value in exact.items()
     }
     others = {name: f"{value:.4g}" for name, value in measures.items() if name not in lines}

@@ -105,7 +105,8 @@ def test_show_prints_types_and_cost_of_every_node(
     printed = capsys.readouterr().out
     assert "width=" in printed
     assert "classifier" in printed or "linear" in printed
-    assert "fingerprint" in printed
+    assert "fingerprint" in printed and " bytes an input" in printed
+    assert "the whole input" in printed and "None" not in printed
     assert list(Path("pictures").glob("*.svg"))
 
 
