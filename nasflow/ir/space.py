@@ -81,8 +81,6 @@ class Space:
             )
             for d in self.decisions
         )
-        gated = any(gate is not None for _, gate, _, _ in self._rows)
-        self._defaults = None if gated else {d.name: d.default for d in self.decisions}
         compiler = Compiler({id(d): slot for slot, d in enumerate(self.decisions)})
         self._block = compiler.block(body)
         self._binder = Binder()
@@ -217,8 +215,8 @@ class Space:
 
     def _arrange(self, values: Mapping[str, Scalar]) -> Point:
         """Return drawn values in the order of the decisions, unsearched ones at their defaults."""
-        if self._defaults is not None:
-            return {**self._defaults, **values}
+        if len(values) == len(self.decisions):
+            return {name: values[name] for name in self._slots}
         return self.complete(values)
 
     def enumerate(self) -> Iterator[Point]:
