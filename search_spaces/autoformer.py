@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nasflow import ir
-from nasflow.ir.blocks import TRANSFORMER_INIT, dense, mlp, residual
+from nasflow.ir.blocks import TRANSFORMER_INIT, dense, heads_of, mlp, residual
 
 SCALES: dict[str, dict[str, tuple[float, ...]]] = {
     "tiny": {
@@ -100,9 +100,7 @@ def relative_attention(
     Shaw et al. (2018), equations 3 and 4, with a position as the sum of one for rows and one for
     columns.
     """
-    qkv = dense(x, 3 * heads * width, "qkv", factors=(3, heads, width))
-    split = ir.Rearrange("l (p h d) -> p h l d", (("p", 3), ("h", heads)))(qkv, name="heads")
-    q, k, v = ir.Unbind("P", 3)(split)
+    q, k, v = heads_of(x, heads, width)
     q = ir.Scale(width**-0.5)(q)
     keys = relative_positions(width, side, reach, "k")
     values = relative_positions(width, side, reach, "v")

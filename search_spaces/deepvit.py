@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from nasflow import ir
-from nasflow.ir.blocks import TRANSFORMER_INIT, attention, conv_bn_act, dense, mlp, residual
+from nasflow.ir.blocks import (
+    TRANSFORMER_INIT,
+    attention,
+    conv_bn_act,
+    dense,
+    heads_of,
+    mlp,
+    residual,
+)
 
 EPS = 1e-6
 
@@ -86,9 +94,7 @@ def re_attention(
     x: ir.Value, heads: ir.Operand, head_width: ir.Operand, scale: ir.Operand
 ) -> ir.Value:
     """Attend by maps that are mixed across heads and normalised: (L, D) -> the same. Equation 3."""
-    qkv = dense(x, 3 * heads * head_width, "qkv", factors=(3, heads, head_width))
-    split = ir.Rearrange("l (p h d) -> p h l d", (("p", 3), ("h", heads)))(qkv, name="heads")
-    q, k, v = ir.Unbind("P", 3)(split)
+    q, k, v = heads_of(x, heads, head_width)
     scores = ir.Scale(head_width**-0.5)(ir.Matmul(transpose=True)(q, k, name="scores"))
     maps = ir.Rearrange("h l s -> C=h H=l W=s")(ir.Softmax("N")(scores), name="maps")
     maps = ir.BatchNorm()(ir.Conv2d(heads, init="torch")(maps, name="mix"), name="mix_norm")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from nasflow import ir
-from nasflow.ir.blocks import TRANSFORMER_INIT, dense, drop_path
+from nasflow.ir.blocks import TRANSFORMER_INIT, dense, drop_path, heads_of
 
 HEAD_WIDTH: Final = 32
 POOLS: Final = {f"pool{side}": side for side in (3, 5, 7, 9)}
@@ -174,10 +174,8 @@ def self_attention(x: ir.Value) -> ir.Value:
     width = x.dim("C")
     heads = width // HEAD_WIDTH
     y = ir.Rearrange("c h w -> L=(h w) D=c")(x, name="tokens")
-    qkv = dense(y, 3 * width, "qkv", bias=False, factors=(3, heads, HEAD_WIDTH))
-    sizes = (("p", 3), ("h", heads))
-    q, k, v = ir.Unbind("P", 3)(ir.Rearrange("l (p h d) -> p h l d", sizes)(qkv, name="heads"))
-    y = ir.Rearrange("h l d -> l D=(h d)")(ir.Attention()(q, k, v), name="merge")
+    seen = ir.Attention()(*heads_of(y, heads, HEAD_WIDTH, bias=False))
+    y = ir.Rearrange("h l d -> l D=(h d)")(seen, name="merge")
     y = dense(y, width, "proj")
     return ir.Rearrange("(h w) d -> C=d h w", (("h", x.dim("H")),))(y, name="map")
 

@@ -8,7 +8,7 @@ bias.
 from __future__ import annotations
 
 from nasflow import ir
-from nasflow.ir.blocks import TRANSFORMER_INIT, dense, mlp, residual
+from nasflow.ir.blocks import TRANSFORMER_INIT, dense, heads_of, mlp, residual
 
 HEAD_WIDTH = 64
 SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # kernel, stride and padding
@@ -105,9 +105,7 @@ def part(x: ir.Value, i: int, width: int) -> ir.Value:
 @ir.block
 def attention(x: ir.Value, heads: ir.Operand) -> ir.Value:
     """Let tokens attend to each other: (L, D) -> the same; only the last map has a bias."""
-    qkv = dense(x, 3 * x.dim("D"), "qkv", bias=False, factors=(3, heads, HEAD_WIDTH))
-    split = ir.Rearrange("l (p h d) -> p h l d", (("p", 3), ("h", heads)))(qkv, name="heads")
-    y = ir.Attention()(*ir.Unbind("P", 3)(split))
+    y = ir.Attention()(*heads_of(x, heads, HEAD_WIDTH, bias=False))
     return dense(ir.Rearrange("h l d -> l D=(h d)")(y, name="merge"), x.dim("D"), "proj")
 
 

@@ -8,7 +8,7 @@ al., 2022, arXiv 2204.07118) scales its branches (LayerScale) and gives no posit
 from __future__ import annotations
 
 from nasflow import ir
-from nasflow.ir.blocks import TRANSFORMER_INIT, attention, dense, mlp, residual
+from nasflow.ir.blocks import TRANSFORMER_INIT, attention, dense, heads_of, mlp, residual
 
 HEADS = (3, 6, 12, 16)
 KEEP_RATES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -178,9 +178,7 @@ def attention_maps(
     x: ir.Value, heads: ir.Operand, head_width: ir.Operand, mask: ir.Value | None = None
 ) -> tuple[ir.Value, ir.Value]:
     """Return how much each token looks at each, and the values they see, for each head."""
-    qkv = dense(x, 3 * heads * head_width, "qkv", factors=(3, heads, head_width))
-    split = ir.Rearrange("l (p h d) -> p h l d", (("p", 3), ("h", heads)))(qkv, name="heads")
-    q, k, v = ir.Unbind("P", 3)(split)
+    q, k, v = heads_of(x, heads, head_width)
     scores = ir.Scale(head_width**-0.5)(ir.Matmul(transpose=True)(q, k, name="scores"))
     if mask is not None:
         scores = ir.Add()(scores, ir.Rearrange("s -> H=() L=() S=s")(mask, name="mask"))

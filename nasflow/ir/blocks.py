@@ -19,6 +19,7 @@ __all__ = [
     "dense",
     "depthwise_bn_act",
     "drop_path",
+    "heads_of",
     "mbconv",
     "mlp",
     "residual",
@@ -57,6 +58,20 @@ def mlp(x: Value, hidden: Operand, activation: Operand = "gelu") -> Value:
     return dense(inner, x.dim("D"), "fc2")
 
 
+def heads_of(
+    x: Value, heads: Operand, width: Operand, bias: Operand = True, axes: str = ""
+) -> tuple[Value, Value, Value]:
+    """Map tokens to queries, keys and values of each head: (L, D) -> three (H, L, width).
+
+    ``axes="w"`` is for (W, L, D), tokens in windows or frames.
+    """
+    qkv = dense(x, 3 * heads * width, "qkv", bias, (3, heads, width))  # type: ignore[operator]
+    pattern = f"{axes} l (p h d) -> p {axes} h l d".strip()
+    split = ir.Rearrange(pattern, (("p", 3), ("h", heads)))(qkv, name="heads")
+    q, k, v = ir.Unbind("P", 3)(split)
+    return q, k, v
+
+
 @block
 def attention(
     x: Value, heads: Operand, width: Operand, bias: Value | None = None, axes: str = ""
@@ -66,10 +81,7 @@ def attention(
     ``axes="w"`` is for (W, L, D): tokens in windows or frames, attended within each. ``bias`` is
     added before the softmax. Vaswani et al. (2017), section 3.2.2.
     """
-    qkv = dense(x, 3 * heads * width, "qkv", factors=(3, heads, width))  # type: ignore[operator]
-    pattern = f"{axes} l (p h d) -> p {axes} h l d".strip()
-    split = ir.Rearrange(pattern, (("p", 3), ("h", heads)))(qkv, name="heads")
-    q, k, v = ir.Unbind("P", 3)(split)
+    q, k, v = heads_of(x, heads, width, axes=axes)
     seen = ir.Attention()(q, k, v, *(() if bias is None else (bias,)))
     merged = ir.Rearrange(f"{axes} h l d -> {axes} l D=(h d)".strip())(seen, name="merge")
     return dense(merged, x.dim("D"), "proj")
