@@ -95,16 +95,21 @@ def assert_equal_outputs(
     *inputs: Tensor,
     names: Mapping[str, str] | None = None,
     tolerance: float = TOLERANCE,
+    double: bool = False,
 ) -> nn.Module:
     """With the reference's weights, our module gives its outputs, in eval and in train mode.
 
-    Returns our module. Without inputs a random batch of two is drawn.
+    Returns our module. Without inputs a random batch of two is drawn. With ``double`` all is computed in
+    float64, and equal to ten digits.
     """
     torch.manual_seed(0)
     perturb(reference)
     module = graph.to_torch(seed=0)
     copy_weights(module, reference, names)
     inputs = inputs or tuple(example(type_) for type_ in graph.inputs)
+    if double:
+        module, reference, tolerance = module.double(), reference.double(), 1e-10
+        inputs = tuple(x.double() if x.is_floating_point() else x for x in inputs)
     for mode in (False, True):
         module.train(mode)
         reference.train(mode)

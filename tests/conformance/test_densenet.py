@@ -40,7 +40,7 @@ def test_outputs(growth: int, depths: tuple[int, ...]) -> None:
     point = {"growth": growth, "bottleneck": True, "compression": 0.5}
     point |= {f"block{number}/depth": depth for number, depth in enumerate(depths, 1)}
     reference = DenseNet(growth_rate=growth, block_config=depths)
-    assert_equal_outputs(space.bind(point), reference)
+    assert_equal_outputs(space.bind(point), reference, double=True)
 
 
 class Layer(torch.nn.Module):
@@ -74,7 +74,7 @@ def test_outputs_without_bottlenecks() -> None:
         *(Layer(52, 12), torch.nn.BatchNorm2d(64), torch.nn.ReLU()),
         *(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 10)),
     )
-    assert_equal_outputs(space.bind(point), reference)
+    assert_equal_outputs(space.bind(point), reference, double=True)
 
 
 def test_every_point_of_the_space_binds() -> None:

@@ -1,4 +1,4 @@
-"""Networks that only pytorchcv implements, cut short: equal outputs with its weights."""
+"""Networks that only pytorchcv implements, cut short: outputs equal to ten digits with its weights."""
 
 from __future__ import annotations
 
@@ -44,23 +44,29 @@ def test_outputs_of_cbam() -> None:
     )
     ours = [name for name in graph.to_torch(seed=0).state_dict() if "shortcut" in name]
     theirs = [name for name in reference.state_dict() if "identity" in name]
-    assert_equal_outputs(graph, pooled(reference), names=dict(zip(ours, theirs, strict=True)))
+    assert_equal_outputs(
+        graph, pooled(reference), names=dict(zip(ours, theirs, strict=True)), double=True
+    )
 
 
 def test_outputs_of_resnets_for_cifar() -> None:
     graph = short("resnet", "resnet56_cifar", {"size": 16}, **depths(2, 1, 1))
-    assert_equal_outputs(graph, pooled(CIFARResNet([[16, 16], [32], [64]], 16, bottleneck=False)))
+    assert_equal_outputs(
+        graph, pooled(CIFARResNet([[16, 16], [32], [64]], 16, bottleneck=False)), double=True
+    )
 
 
 def test_outputs_of_preactivation_with_bottlenecks() -> None:
     settings = {"size": 16, "deepest": (2, 1, 1)}
     graph = short("resnet", "resnet1001_preact", settings, **depths(2, 1, 1))
-    assert_equal_outputs(graph, pooled(CIFARPreResNet([[64, 64], [128], [256]], 16, True)))
+    assert_equal_outputs(
+        graph, pooled(CIFARPreResNet([[64, 64], [128], [256]], 16, True)), double=True
+    )
 
 
 def test_outputs_of_wide_resnets() -> None:
     graph = short("resnet", "wrn28_10_cifar", {"size": 16}, width=2, **depths(2, 1, 1))
-    assert_equal_outputs(graph, pooled(CIFARWRN([[32, 32], [64], [128]], 16)))
+    assert_equal_outputs(graph, pooled(CIFARWRN([[32, 32], [64], [128]], 16)), double=True)
 
 
 def test_outputs_of_densenet_bc() -> None:
@@ -68,7 +74,7 @@ def test_outputs_of_densenet_bc() -> None:
     settings = {"size": 16, "deepest": (2, 2, 2)}
     graph = short("densenet", "densenet_bc_l100_k12_cifar", settings, **blocks)
     reference = CIFARDenseNet([[36, 48], [36, 48], [36]], 24, bottleneck=True)
-    assert_equal_outputs(graph, pooled(reference))
+    assert_equal_outputs(graph, pooled(reference), double=True)
 
 
 def test_outputs_of_darts() -> None:
@@ -83,7 +89,7 @@ def test_outputs_of_darts() -> None:
         filters, normal, [*halving, (most, 1)], num_classes=10,
     )  # fmt: skip
     torch.manual_seed(0)
-    assert_equal_outputs(graph, reference)
+    assert_equal_outputs(graph, reference, double=True)
 
 
 def test_counts() -> None:
