@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from nasflow import ir
-from tests.lower.test_elastic import apart, inputs, masked, run, small, supernet
+from tests.lower.children import apart, inputs, masked, run, supernet
+from tests.lower.small import small
 
 WIDTH = ("width", "stem")
 HELD: dict[str, tuple[str, ...]] = {
