@@ -138,7 +138,7 @@ def test_statistics_of_every_layer(family: str) -> None:
 def test_heads_and_gates_that_start_at_zero() -> None:
     """BiT's classifier (Kolesnikov et al., 2020, released code) and offsets (Dai et al., 2017, section 2.1)."""
     bit = nasflow.space("resnet", size=32, norm="group", deepest=(1, 1, 1, 1), widths=(1,))
-    module = bit.bind(bit.sample(0)).to_torch(seed=0)
+    module: Any = bit.bind(bit.sample(0)).to_torch(seed=0)
     assert not module.classifier.weight.any() and not module.classifier.bias.any()
     deformable = nasflow.model("deformable_conv").to_torch(seed=0)
     offsets = [value for name, value in deformable.named_parameters() if "offsets" in name]
