@@ -22,7 +22,6 @@ STEPS = 2  # of each member's chain before each proposal
 CLIMBS, CLIMBERS, CHILDREN = 2, 10, 10  # rounds in which the most promising candidates are mutated
 EQUALS = 50  # candidates that are known networks in other words, before a uniform draw
 HISTORY = 300  # results the predictors learn from: of more, the best half and the latest half
-DRAWN = 2  # every so many proposals one follows a drawn function
 DRAWS = 32  # of each member's predictions, where several objectives are made one
 IDEAL = 3.0  # a score that hardly any result exceeds: shortfalls of it are weighed
 IN_FLIGHT = 50  # proposals without a result that are reckoned with
@@ -37,8 +36,7 @@ class Predictor:
     neural networks: they learn from five results, in milliseconds. A `random` share of the first
     candidates are uniform draws; the most promising are mutated again, twice. Proposals without a
     result yet count as average ones (Ginsbourger et al., 2010), so that workers do not crowd.
-    Every other proposal, for the ensemble may be sure and wrong, is the best of one function drawn
-    from one member, as all are in BANANAS and with ``acquisition="thompson"``.
+    ``acquisition="thompson"`` takes the best of one function drawn from one member, as BANANAS does.
 
     The first `warmup` points are each the largest of four uniform draws by `prefer`, the simplest
     score that needs no training; with None they are uniform. With `grow` above 0 points begin small
@@ -122,7 +120,7 @@ class Predictor:
         waiting = list(self.open.values())[-IN_FLIGHT:]
         rows = self._rows([*(point for point, _ in self.told), *waiting])
         targets = np.pad(targets, ((0, 0), (0, len(waiting))))  # with zeros, which are the means
-        if self.acquisition == "thompson" or len(self.seen) % DRAWN == 0:
+        if self.acquisition == "thompson":
             pool = self._candidates(best)
             asked = self._rows(pool)
             each = zip(self.surrogates, targets, strict=True)
