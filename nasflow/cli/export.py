@@ -87,6 +87,7 @@ def _write_onnx(module: Any, inputs: Any, path: Path) -> None:
             "model.onnx needs the extra nasflow[onnx]: pip install 'nasflow[onnx]'"
         ) from error
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     examples = tuple(
         torch.zeros(2, *kind.shape, dtype=torch.int64 if kind.dtype == "int" else torch.float32)
@@ -95,6 +96,7 @@ def _write_onnx(module: Any, inputs: Any, path: Path) -> None:
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} for _ in inputs)
     settings: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False}
-    with warnings.catch_warnings():
+    # A fused kernel's result has strides of its own, on which the exporter relies and then fails (PyTorch 2.13).
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         warnings.simplefilter("ignore", FutureWarning)  # torch warns of its own functions
         torch.onnx.export(module.eval(), examples, path, dynamic_shapes=shapes, **settings)
