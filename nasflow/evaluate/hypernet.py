@@ -49,6 +49,7 @@ class Hyper(SharedWeights):
     """
 
     portable = False
+    makes = True
 
     def __init__(
         self,

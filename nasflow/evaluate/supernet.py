@@ -67,6 +67,7 @@ class SharedWeights:
     """
 
     portable = True
+    makes = False  # weights anew for each network
 
     def __init__(
         self,
@@ -182,7 +183,12 @@ class SharedWeights:
                 "evaluator.weights: there are no trained weights; name the run that trained them, or "
                 "let a search train its own (docs/one-shot.md)"
             )
-        tensors, _ = read_tensors(located(self.weights))
+        tensors, notes = read_tensors(located(self.weights))
+        if "hypernet" in notes and not self.makes:
+            raise RunError(
+                f"{self.weights}: was trained by evaluator=hypernet, which makes weights for each network; "
+                "none are shared"
+            )
         self._arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
 
     # -- training -----------------------------------------------------------------------------

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from nasflow import ir
-from nasflow.errors import ConfigError
+from nasflow.errors import ConfigError, RunError
 from nasflow.search.results import Run
 from nasflow.search.run import resume, search
 from strategies.smash import Smash
+from tests.evaluate.sharing import shared
 from tests.strategies.spaces import flat
-
-HERE = __name__
 
 
 def worth(point: ir.Point) -> float:
@@ -137,6 +136,11 @@ def test_a_run_killed_while_it_ranked_goes_on_with_what_was_scored(
     names = ("ranking.json", "scores.jsonl")
     assert all((folder / "hypernet" / name).read_text()
                == (tmp_path / "torn" / "hypernet" / name).read_text() for name in names)  # fmt: skip
+
+
+def test_made_weights_are_not_taken_for_shared_ones(whole: tuple[Path, Run]) -> None:
+    with pytest.raises(RunError, match="none are shared"):
+        _ = shared(weights=str(whole[0])).net
 
 
 def test_other_strategies_are_told_in_one_line_that_they_rank_nothing(tmp_path: Path) -> None:
