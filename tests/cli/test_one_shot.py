@@ -155,6 +155,19 @@ def test_every_variant_runs(name: str) -> None:
     assert json.loads(Path(name, "budget1", "network.json").read_text())["measures"]
 
 
+def test_enas_trains_weights_and_controller_then_its_children() -> None:
+    parts = "evaluator.evaluators"
+    words = ["search", "+space=glance", "+strategy=enas", "executor=inline", "strategy.updates=1",
+             f"{parts}.supernet.epochs=2", f"{parts}.supernet.images=200", f"{parts}.train.epochs=2",
+             f"{parts}.train.images=200", "budget.trials=2", "out=enas"]  # fmt: skip
+    assert main(words) == 0
+    document = json.loads(Path("enas/supernet/training.json").read_text())
+    assert [0 <= entry["reward"] <= 1 for entry in document["history"]] == [True, True]
+    known = json.loads(Path("enas/best/network.json").read_text())
+    assert known["measures"]["train_seconds"] > 0
+    assert Path("enas/best/weights.safetensors").is_file()
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of small pictures as ImageNet's lie."""
