@@ -200,7 +200,7 @@ def p_number(first: Sequence[float], second: Sequence[float]) -> float:
 def line(name: str, runs: list[Run], best: float, top: float) -> list[str]:
     """Return one row of the printed table."""
     count = min(run.count for run in runs)
-    cells = [f"{name} ({len(runs)})" if len(runs) < 30 else name]
+    cells = [f"{name} ({len(runs)})"]
     cells += [spread([best - r.best(m) for r in runs]) if m <= count else "-" for m in MARKS]
     until = [run.until(top) for run in runs]
     never = sum(run.until(top) > run.count for run in runs)
@@ -239,11 +239,12 @@ def compare(
         if runs:
             found[strategy] = runs
             yield line(strategy, runs, best, top)
-    for mark in TESTED:
+    most = max(map(len, found.values()), default=0)
+    for mark in TESTED:  # between strategies with all seeds, each run that far
         reached = {
             strategy: [run.best(mark) for run in runs]
             for strategy, runs in found.items()
-            if all(run.count >= mark for run in runs)
+            if len(runs) == most and all(run.count >= mark for run in runs)
         }
         yield from against_random(mark, reached)
         yield from duels(mark, reached)
