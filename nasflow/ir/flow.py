@@ -34,6 +34,7 @@ class Plot:
         frozen: whether nothing may become bigger any more.
         notes: places where entries are told apart by position only, and why.
         version: how often some became bigger.
+        widened: how often one that was known did.
         hints: for one child, the weights whose own axis somebody reads as so many equal groups.
         settled: those that were known when laying the child out was last begun.
         asked: what was asked for since, as (weight, number of groups).
@@ -45,6 +46,7 @@ class Plot:
     frozen: bool = False
     notes: dict[str, str] = field(default_factory=dict)
     version: int = 0
+    widened: int = 0
     hints: dict[str, int] = field(default_factory=dict)
     settled: dict[str, int] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
@@ -106,9 +108,10 @@ class Place:
                     f"{self.path}: this network needs {size} entries ({name}), more than the {most} "
                     "found when the supernet was made; name its point in points="
                 )
-            self.plot.rooms[key] = most = size
             self.plot.grown = True
             self.plot.version += 1
+            self.plot.widened += most > 0
+            self.plot.rooms[key] = most = size
         return most
 
     def offsets(self, name: str, spans: Sequence[Span]) -> tuple[tuple[int, ...], int]:

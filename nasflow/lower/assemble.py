@@ -52,7 +52,7 @@ def _module(plan: Plan, state: Sequence[Any], training: bool) -> nn.Module:
         plan.entries = tuple(_entries(plan))
         plan.mould = _pattern(plan.segment)
     made: nn.Module = plan.mould()
-    made.training = training
+    made.__dict__["training"] = training
     modules = made._modules
     for attribute, inner, mould, slot, weights in plan.entries:
         if inner is not None:
@@ -89,9 +89,9 @@ def _entries(plan: Plan) -> Iterator[Entry]:
         use = part.laid
         trainable = {weight.name: weight.trainable for weight in use.content.weights}
         pulled = [(name, shared, cut, trainable[name]) for name, shared, cut in use.step[3]]
-        module = ready(use.content).module
-        if module is not None or pulled:
-            mould = None if module is None else Mould(module, plan.like)
+        made = ready(use.content)
+        if made.module is not None or pulled:
+            mould = None if made.module is None else made.mould(plan.like)
             yield part.attribute, None, mould, slot, tuple(pulled)
 
 

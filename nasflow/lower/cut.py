@@ -70,8 +70,10 @@ class Cut:
 
     def copy(self, shared: Tensor) -> Tensor:
         """Return the part that the child takes, in memory of its own; autograd is off."""
-        found = self.shaped(self.at_once(shared), [matrix for _, matrix in self.steps])
-        return found.clone() if self.whole else found
+        found = self.at_once(shared)
+        if self.whole:
+            return found.clone()
+        return self.shaped(found, [matrix for _, matrix in self.steps])
 
     def shaped(self, cut: Tensor, matrices: Sequence[Tensor]) -> Tensor:
         """Return the window put in shape: blocks joined, entries gathered, tables resampled, kernels mapped."""

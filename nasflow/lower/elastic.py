@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import random
 from collections import OrderedDict
@@ -27,6 +28,10 @@ QUIET: Final = 128
 MOST_DRAWN: Final = 2048
 EXTREME: Final = (0.1, 0.65)
 """How often an ordered decision has its first and its last option in points that are drawn large."""
+MOST_TRIED: Final = 256
+"""Points that are looked at beside those that made something wider."""
+FEW: Final = 64
+"""Decisions of more options stay as they are there."""
 CHILDREN: Final = 16
 """How many children are kept ready to run again."""
 
@@ -159,9 +164,23 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
     """Find the biggest size of every axis of every weight, then hold them."""
     graphs: list[Graph] = []
     quiet, rng = 0, random.Random(0)
+    widened: list[Point] = []
     for point in (*points, *biggest(space)):
         graphs.append(space.bind(point))
+        known = shares.plot.widened
         shares.grow(shares.lay(graphs[-1]))
+        if shares.plot.widened != known:
+            widened.append(point)
+    tries = MOST_TRIED
+    for base in widened:  # more are found on the way
+        for point in itertools.islice(_beside(space, base), tries):
+            tries -= 1
+            graph = space.bind(point)
+            known = shares.plot.widened
+            if shares.grow(shares.lay(graph)):
+                graphs.append(graph)
+            if shares.plot.widened != known:
+                widened.append(point)
     for number in range(MOST_DRAWN):
         graph = space.bind(drawn(space, rng) if number % 2 else space.sample(rng))
         grown = shares.grow(shares.lay(graph))
@@ -194,6 +213,19 @@ def biggest(space: Space) -> Iterator[Point]:
             known.append(point)
             yield point
     yield space.smallest()
+
+
+def _beside(space: Space, base: Point) -> Iterator[Point]:
+    """Yield the points that differ from one in one ordered decision of few options.
+
+    Where widths are rounded to whole groups, the widest network has neither the biggest group nor
+    what goes best with that: from a point that made something wider another step may, too.
+    """
+    for decision in space.decisions:
+        if decision.searched and decision.ordered and len(decision.options) <= FEW:
+            for option in decision.options:
+                if decision.name in base and base[decision.name] != option:
+                    yield _completed(space, {**base, decision.name: option})
 
 
 def drawn(space: Space, rng: random.Random) -> Point:

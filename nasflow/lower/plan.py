@@ -211,7 +211,7 @@ class Planner:
         made = ready(use.content)
         kind, run = made.kind, made.run
         if isinstance(run, nn.Module):
-            run = Mould(run, self.like)
+            run = made.mould(self.like)
             if kind == PLAIN:  # it has nothing that children set
                 run = run().forward
             elif kind != KEPT:

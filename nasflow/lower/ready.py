@@ -40,7 +40,7 @@ class Ready:
         wording: what decides how the operation is written.
     """
 
-    __slots__ = ("around", "kind", "module", "run", "source", "wording")
+    __slots__ = ("_moulds", "around", "kind", "module", "run", "source", "wording")
 
     def __init__(self, content: Applied) -> None:
         source = content.op.source(*content.inputs)
@@ -48,6 +48,7 @@ class Ready:
         self.module: nn.Module | None = None
         self.around: Callable[..., Any] | None = None
         self.run: Any = None
+        self._moulds: dict[tuple[torch.dtype, torch.device], Mould] = {}
         self.source = source
         self.wording = (source.forward, repr(dict(source.constants)), content.op.support)
         names = [f"x{i}" for i in range(len(content.inputs))]
@@ -67,6 +68,15 @@ class Ready:
             self.kind, self.run = _kind(self.module, content)
             if self.around is not None and self.kind != KEPT:
                 self.kind = OPEN
+
+    def mould(self, like: Tensor) -> Mould:
+        """Return what makes modules like the operation's, in a tensor's precision and on its device."""
+        key = (like.dtype, like.device)
+        found = self._moulds.get(key)
+        if found is None:
+            assert self.module is not None
+            found = self._moulds[key] = Mould(self.module, like)
+        return found
 
     def expression(self, inputs: Sequence[str], module: str) -> str:
         """Return the operation as Python, on variables and on what holds its module."""

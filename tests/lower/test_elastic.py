@@ -15,6 +15,7 @@ from nasflow.ir.types import Type
 from nasflow.lower import elastic, to_torch
 from nasflow.lower.elastic import Supernet
 from nasflow.lower.resample import resample
+from nasflow.lower.shares import Shares
 from tests.lower.children import (
     apart,
     assert_gradients_agree,
@@ -159,6 +160,15 @@ def test_points_beyond_what_was_found_are_refused() -> None:
     net.space = grown
     with pytest.raises(SpaceError, match=r"classifier: .* found when the supernet was made"):
         net.at(grown.largest())
+
+
+def test_widths_rounded_to_whole_groups_have_room() -> None:
+    """The widest network has neither the biggest group nor the ratio that goes with that."""
+    space = nasflow.space("regnet", size=32, classes=2, deepest=1, widest=64)
+    shares = Shares()
+    elastic.explore(shares, space, ())
+    for seed in range(150):
+        shares.grow(shares.lay(space.bind(space.sample(seed))))  # raises where there is none
 
 
 def test_weights_with_an_entry_for_each_place_are_kept_once_per_resolution() -> None:
