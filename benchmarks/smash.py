@@ -64,6 +64,7 @@ def agreement(first: list[float], second: list[float]) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--children", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=2)

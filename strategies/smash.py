@@ -36,11 +36,14 @@ class Smash:
         chain: int = 20,
         chance: float = 0.05,
     ) -> None:
-        for name, value in (("explore", explore), ("perturb", perturb), ("chain", chain)):
-            least = name == "explore"
+        for name, value, least in (
+            ("explore", explore, 1),
+            ("perturb", perturb, 0),
+            ("chain", chain, 0),
+        ):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(
-                    f"strategy.{name}: expected a whole number from {int(least)}, got {value!r}"
+                    f"strategy.{name}: expected a whole number from {least}, got {value!r}"
                 )
         if not 0 <= chance <= 1:
             raise ConfigError(f"strategy.chance: expected a number from 0 to 1, got {chance!r}")
@@ -63,10 +66,10 @@ class Smash:
 
         def tried(point: Point) -> float:
             value = score(point)
-            worth = -1.0 if value is None else value
-            if value is not None:
-                found.setdefault(self.space.fingerprint(point), (value, point))
-            return worth
+            if value is None:
+                return -1.0  # below any accuracy
+            found.setdefault(self.space.fingerprint(point), (value, point))
+            return value
 
         for number in range(explore):
             tried(self.uniform.paths(-1 - number, 0)[0])

@@ -224,10 +224,8 @@ def _cut_in(images: torch.Tensor, weight: float, draw: random.Random) -> tuple[t
     height, width = images.shape[2:]
     side = math.sqrt(1 - weight)
     rows, columns = int(height * side), int(width * side)
-    y, x = (
-        draw.randrange(height),
-        draw.randrange(width),
-    )  # its centre; it may reach beyond the border
+    # The rectangle's centre lies in the image; its sides may reach beyond the border.
+    y, x = draw.randrange(height), draw.randrange(width)
     top, bottom = max(y - rows // 2, 0), min(y - rows // 2 + rows, height)
     left, right = max(x - columns // 2, 0), min(x - columns // 2 + columns, width)
     mixed = images.clone()

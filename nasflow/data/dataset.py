@@ -1,4 +1,4 @@
-"""What every data set becomes: in-memory images with a train, a validation and a test part."""
+"""What every data set becomes: a train, a validation and a test part, in memory or streamed."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, get_args
 
 import torch
@@ -76,16 +76,17 @@ class HyperNet(nn.Module):
         """Return the entries, of unit variance, of the weights that ``parts`` has the codes of."""
         names = list(parts)
         rows = torch.tensor([row for name in names for row in self.rows[name]], device=code.device)
-        counts = torch.tensor([self.counts[name] for name in names], device=code.device)
+        counts = [self.counts[name] for name in names]
         own = self.part(torch.stack([parts[name] for name in names]))
+        repeats = torch.tensor(counts, device=code.device)
         x = (
             functional.embedding(rows, self.pieces)
             + self.child(code)
-            + own.repeat_interleave(counts, 0)
+            + own.repeat_interleave(repeats, 0, output_size=len(rows))
         )
         for layer in self.layers:
             x = torch.cat([x, functional.leaky_relu(layer(x), SLOPE)], 1)
-        made = self.last(x).split(counts.tolist())
+        made = self.last(x).split(counts)
         return {
             name: functional.rms_norm(flat := piece.flatten()[: self.sizes[name]], flat.shape)
             for name, piece in zip(names, made, strict=True)
@@ -143,6 +144,7 @@ class Hypernetwork(Supernet):
         self._pending: list[tuple[nn.Parameter, Tensor]] = []
 
     def target(self, name: str) -> nn.Parameter:
+        """Return the parameter that a made weight is written to."""
         return self._own[self._stored[name]]
 
     def _chosen(self, which: Which) -> list[str]:
@@ -165,7 +167,7 @@ class Hypernetwork(Supernet):
             and whole[name] < count
             and shared.weight.trainable
             and is_matrix(shared.shape, which)
-            and bool(self.target(name).detach().abs().sum() > 0)  # what starts as nothing may
+            and bool(self.target(name).detach().abs().sum() > 0)  # zeros give no scale to begin at
             and all(
                 len(part) == 1 and part[0].shrink != "interpolate"
                 for part in shared.weight.axes[2:]
@@ -224,7 +226,7 @@ class Hypernetwork(Supernet):
         return super().extract(point)
 
 
-def taken(child: Child) -> Iterable[tuple[str, Use]]:
+def taken(child: Child) -> Iterator[tuple[str, Use]]:
     """Yield (name of a shared weight, operation that takes it) of a child."""
     for _, use in child.uses():
         for name, _ in use.takes.values():

@@ -60,11 +60,12 @@ def differ(ways: Value) -> bool:
 
 
 def tag(when: When) -> str:
+    """Return what the options add to the name of a place; nothing where there are none."""
     return "@" + ".".join(str(option) for _, option in when) if when else ""
 
 
 def together(when: When, more: When) -> When | None:
-    """Return both, None where they contradict each other."""
+    """Return the options of both, None where they contradict each other."""
     known = dict(when)
     if any(known.get(name, option) != option for name, option in more):
         return None

@@ -107,8 +107,9 @@ class PixelAnchors(Operation):
     """Give a box around each pixel of all maps, as logits, and whether it counts: -> (L, 4), (L, 1).
 
     Boxes are centre across and down, width and height, in parts of the image; their sides are ``side`` on the
-    first map and double from map to map. A box with a part outside 0.01 to 0.99 does not count (0, not 1), and
-    its logits are those of 0.999. Zhu et al. (2021), Deformable DETR, appendix A.4, and released code.
+    first map and double from map to map. A box of which a number is outside 0.01 to 0.99 does not count (0, not
+    1), and its logits are those of 0.999, where the released code has infinity. Zhu et al. (2021), Deformable
+    DETR, appendix A.4, and released code.
     """
 
     sizes: Operand
