@@ -42,9 +42,7 @@ def decode(
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
     # Pillow releases the interpreter lock while it decodes, so threads are enough.
-    with ThreadPoolExecutor(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    ) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         first = one(0)
         out = np.empty((len(sources), *first.shape), np.uint8)
         for index, pixels in enumerate(pool.map(one, range(len(sources)), chunksize=64)):
@@ -55,6 +53,11 @@ def decode(
                 )
             out[index] = pixels
     return out
+
+
+def cores() -> int:
+    """Return how many cores this process may use; 2 where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
 
 def opened(source: Any, where: str, mode: str) -> Any:

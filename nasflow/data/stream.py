@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nasflow.data.augment import Augment, draw_seed
-from nasflow.data.images import MODES, centred, opened
+from nasflow.data.images import MODES, centred, cores, opened
 from nasflow.data.options import check_type
 from nasflow.errors import ConfigError, DataError
 
@@ -136,7 +136,7 @@ class Stream:
         loader = DataLoader(
             _Pictures(self, change),
             batch_sampler=batches,
-            num_workers=self.workers,
+            num_workers=min(self.workers, len(batches)),  # a batch is one worker's
             collate_fn=_same,
             pin_memory=device.type == "cuda",
         )
@@ -208,8 +208,7 @@ def stream(
         raise ConfigError(f"data.workers must be 0 or more, got {workers}")
     if not len(sources):
         raise DataError("no images to stream")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    count = cores - 1 if workers is None else workers
+    count = cores() - 1 if workers is None else workers
     kept = torch.from_numpy(labels.astype(np.int64))
     return Stream(Packed.of(sources), files, kept, (size, size), channels, centre, count)
 
