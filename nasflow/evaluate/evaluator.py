@@ -6,8 +6,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nasflow import discovery
+from nasflow.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
+
+    from nasflow.ir import Space
 
 Report = Callable[[dict[str, float]], None]
 
@@ -96,3 +101,13 @@ class Together:
             more: dict[str, Any] = {"point": point} if name in self._by_point else {}
             measures |= evaluator(graph, seed=seed, report=report, **more)
         return measures
+
+
+def space_of(given: Space | Mapping[str, Any] | None) -> Space:
+    """Return the space that an evaluator is given, made where it is one's settings."""
+    if given is None:
+        raise ConfigError("evaluator.space: expected a space's settings, got none")
+    if not isinstance(given, Mapping):
+        return given
+    settings = {key: value for key, value in given.items() if key not in ("name", "_target_")}
+    return discovery.space(given.get("_target_") or given["name"], **settings)

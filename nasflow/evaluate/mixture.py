@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasflow import discovery
 from nasflow.data import Dataset, Split
 from nasflow.errors import ConfigError, RunError
 from nasflow.evaluate.bilevel import first_order, second_order
 from nasflow.evaluate.checkpoint import write_bytes
 from nasflow.evaluate.device import pick_device
-from nasflow.evaluate.evaluator import Network, Report
+from nasflow.evaluate.evaluator import Network, Report, space_of
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.train import Train, image_size, own_randomness
 from nasflow.lower.mixed import Hold, Mixed
@@ -118,7 +117,7 @@ class Mixture:
         ``decisions`` has them by name, ``edges`` those of each group of edges (`Edges`), ``held`` the
         value of each decision that is not mixed, and why.
         """
-        space, device = self._own_space(), pick_device(self.device)
+        space, device = space_of(self.space), pick_device(self.device)
         data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
         mixed = Mixed(space, seed, self.hold).to(device)
         data = data.prepared(image_size(cast(Any, mixed), data), device)
@@ -135,14 +134,6 @@ class Mixture:
         ]
         held = {name: [value, mixed.reasons[name]] for name, value in mixed.held.items()}
         return {"decisions": decisions, "edges": groups, "held": held}
-
-    def _own_space(self) -> Any:
-        if self.space is None:
-            raise ConfigError("evaluator.space: expected a space's settings, got none")
-        if not isinstance(self.space, Mapping):
-            return self.space
-        settings = {k: v for k, v in self.space.items() if k not in ("name", "_target_")}
-        return discovery.space(self.space.get("_target_") or self.space["name"], **settings)
 
 
 class Searching:

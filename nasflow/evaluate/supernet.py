@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from nasflow import discovery
 from nasflow.data import Dataset
 from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError
 from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.evaluate.checkpoint import read_tensors, save_training, write_bytes, write_tensors
 from nasflow.evaluate.device import pick_device
-from nasflow.evaluate.evaluator import Network, Report, cost
+from nasflow.evaluate.evaluator import Network, Report, cost, space_of
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.minibatch import Minibatches
 from nasflow.evaluate.paths import Uniform
@@ -168,12 +167,7 @@ class SharedWeights:
     @property
     def own_space(self) -> Space:
         """Return the space whose networks are judged."""
-        if self.space is None:
-            raise ConfigError("evaluator.space: expected a space's settings, got none")
-        if not isinstance(self.space, Mapping):
-            return self.space
-        settings = {k: v for k, v in self.space.items() if k not in ("name", "_target_")}
-        return discovery.space(self.space.get("_target_") or self.space["name"], **settings)
+        return space_of(self.space)
 
     def _load(self) -> None:
         if self._arrays is not None:
@@ -251,6 +245,10 @@ class SharedWeights:
         world: int = 1,
     ) -> None:
         """Train in this process, as number ``rank`` of ``world`` that do so together."""
+        if hasattr(rules, "alternate") and not len(self.data.validation):
+            raise ConfigError(
+                "a strategy that learns from held-out images needs some: set data.validation above 0"
+            )
         place = folder / FOLDER
         space = self.own_space
         training = self._training(space, rules, seed, rank, world)
@@ -269,7 +267,7 @@ class SharedWeights:
             while training.epoch < self.recipe.epochs:
                 entry = self._epoch(training, start)
                 if hasattr(rules, "alternate"):
-                    reward = self._minibatches(training, seed)
+                    reward = Minibatches(training, f"{seed}/{training.epoch}")
                     entry |= rules.alternate(training.epoch - 1, reward)
                     entry["seconds"] = time.monotonic() - start
                 history.append(entry)
@@ -313,13 +311,6 @@ class SharedWeights:
             entry["skipped"] = training.skipped
         entry["seconds"] = time.monotonic() - start
         return entry
-
-    def _minibatches(self, training: Sharing, seed: int) -> Minibatches:
-        if not len(self.data.validation):
-            raise ConfigError(
-                "a strategy that learns from held-out images needs some: set data.validation above 0"
-            )
-        return Minibatches(training, f"{seed}/{training.epoch}")
 
     def _watched(self, training: Sharing) -> dict[str, float]:
         found = {}
