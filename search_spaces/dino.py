@@ -239,16 +239,21 @@ SMALLER = (
 )
 
 
-def _model(backbone: str, network: ir.Model, source: str = PAPER, note: str = "") -> ir.Model:
-    return ir.Model(
-        {**point(backbone, network), "hidden": 2048, "encoder": 6}, {}, source, note=note
-    )
+def _model(
+    backbone: str,
+    network: ir.Model,
+    source: str = PAPER,
+    reconstructed: bool = False,
+    note: str = "",
+) -> ir.Model:
+    decisions = {**point(backbone, network), "hidden": 2048, "encoder": 6}
+    return ir.Model(decisions, {}, source, reconstructed, note)
 
 
 MODELS: dict[str, ir.Model] = {
     "dino_r50": _model("resnet", resnet.MODELS["resnet50"]),
     "dino_swin_l": _model("swin", swin.MODELS["swin_l_384"]),
     "dino_revcol_h": _model(
-        "revcol", revcol.MODELS["revcol_h"], "Cai et al. (2023), results on COCO", SMALLER
+        "revcol", revcol.MODELS["revcol_h"], "Cai et al. (2023), results on COCO", True, SMALLER
     ),
 }
