@@ -51,11 +51,12 @@ class Order:
                 return (
                     f"{kind}: expected {name} to be {_named(kinds)}, got {record.get(name)!r:.80}"
                 )
+        known = {name: record[name] for name in FIELDS[kind]}
         numbers = [
             record.get("at", 0),
-            record.get("reward") or 0,
-            *record.get("measures", {}).values(),
-            *record.get("values", ()),
+            known.get("reward") or 0,
+            *known.get("measures", {}).values(),
+            *known.get("values", ()),
         ]
         for number in numbers:
             if not isinstance(number, int | float) or not abs(number) <= MOST:  # NaN neither

@@ -9,6 +9,7 @@ import pytest
 from nasflow.errors import RunError
 from nasflow.search import results
 from nasflow.search.ledger import FILE
+from nasflow.search.record import Order
 from nasflow.search.run import resume, search
 
 
@@ -54,6 +55,11 @@ def test_an_edited_ledger_is_one_line_that_says_where(
             call(tmp_path)
         assert says in str(caught.value) and "\n" not in str(caught.value)
     assert (tmp_path / FILE).read_text() == text
+
+
+def test_fields_that_a_kind_does_not_have_are_passed_over() -> None:
+    record = {"t": "ask", "n": 0, "point": {}, "fp": "f", "measures": 3}
+    assert Order().problem(record) is None
 
 
 @pytest.mark.parametrize("part", ["space", "budget", "seed"])
