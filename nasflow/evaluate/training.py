@@ -92,10 +92,11 @@ class Training:
     def _randomness(self) -> tuple[torch.Generator, torch.Generator, random.Random]:
         text = f"{self.seed}/{self.epoch}".encode()
         seed = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest())
-        torch.manual_seed(seed)  # dropout and drop path draw from the global generator
+        own = seed + 4 * self.rank  # an image's repeats may be in other processes, at one place
+        torch.manual_seed(own)  # dropout and drop path draw from the global generator
         return (
             torch.Generator().manual_seed(seed + 1),
-            torch.Generator(self.device).manual_seed(seed + 2),
+            torch.Generator(self.device).manual_seed(own + 2),
             random.Random(seed + 3),
         )
 

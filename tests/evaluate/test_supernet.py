@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import signal
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from nasflow.data import Augment
 from nasflow.errors import CandidateError, ConfigError, RunError
 from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.evaluate.recipe import Recipe
@@ -155,6 +157,22 @@ def test_processes_that_train_together_halve_the_batch_and_average(
     mean = gradients(1, lambda flat: flat.add_(sent[0]))
     found = torch.cat([gradient.flatten() for gradient in mean])
     assert torch.allclose(found, (sent[0] + other[0]) / 2, atol=1e-6)
+
+
+def test_repeats_of_an_image_in_two_processes_are_changed_each_anew() -> None:
+    rules = SimpleNamespace(paths=lambda step, steps: [])
+    batches = []
+    for rank in range(2):
+        training = sharing(rules, batch=32)
+        training.rank, training.world = rank, 2
+        training.data = dataclasses.replace(
+            training.data, augment=Augment.of({"crop": 2, "repeats": 2})
+        )
+        order, tensors, _ = training._randomness()
+        batches.append(next(training._batches(order, tensors)))
+    assert torch.equal(batches[0].labels, batches[1].labels)  # the same images
+    same = (batches[0].images == batches[1].images).flatten(1).all(1)
+    assert same.float().mean() < 0.5
 
 
 def test_residual_branches_start_as_nothing() -> None:
