@@ -122,6 +122,7 @@ def waves(where: ir.Value, numbers: int, width: int, longest: float) -> ir.Value
 
 
 def dense(x: ir.Value, out: ir.Operand, name: str) -> ir.Value:
+    """Map tokens linearly, from Glorot's start: (L, D) -> (L, out)."""
     return ir.Linear(out, init="xavier_uniform")(x, name=name)
 
 
@@ -188,6 +189,7 @@ def decoder_layer(
 
 
 def mlp(x: ir.Value, width: int, out: int, layers: int, last: str = "xavier_uniform") -> ir.Value:
+    """Map tokens by linear layers with ReLUs between: (L, D) -> (L, out); ``last`` starts the last."""
     for i in range(1, layers):
         x = ir.Activation("relu")(dense(x, width, f"fc{i}"))
     return ir.Linear(out, init=last)(x, name=f"fc{layers}")

@@ -270,16 +270,12 @@ def _spec(part: Any) -> Record | None:
 
 def _refuse_infinite(part: Any, where: str = "") -> None:
     """Refuse NaN and infinity, which the ledger's JSON cannot hold, anywhere in a plan."""
-    inner = (
-        part.items()
-        if isinstance(part, dict)
-        else enumerate(part)
-        if isinstance(part, list)
-        else ()
-    )
-    for key, value in inner:
-        _refuse_infinite(value, f"{where}.{key}" if where else str(key))
-    if isinstance(part, float) and not math.isfinite(part):
+    if isinstance(part, list):
+        part = dict(enumerate(part))
+    if isinstance(part, dict):
+        for key, value in part.items():
+            _refuse_infinite(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(part, float) and not math.isfinite(part):
         raise ConfigError(f"{where}: expected a finite number, got {part}")
 
 
