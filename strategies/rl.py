@@ -64,12 +64,10 @@ class RL:
         self.controller = Controller(space, hidden, init, temperature, tanh_limit, seed)
         self.optimizer = torch.optim.Adam(self.controller.parameters(), lr=learning_rate)
         self.rewards = Moving(baseline)
-        self.pending: dict[
-            int, list[float]
-        ] = {}  # a proposed point's key: its log-probabilities when drawn
-        self.told: list[
-            tuple[list[Step], list[float], float]
-        ] = []  # steps, log-probabilities, advantage
+        # By the keys of proposed points: log-probabilities when drawn.
+        self.pending: dict[int, list[float]] = {}
+        # Steps, log-probabilities, advantage.
+        self.told: list[tuple[list[Step], list[float], float]] = []
 
     def ask(self) -> Point | None:
         """Propose a point drawn from the controller; None when the space is exhausted."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nasflow.errors import GraphError
+from nasflow.errors import DataError, GraphError
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import applied
 from nasflow.ir.ops.tokens import SampleTokens
@@ -39,7 +39,7 @@ def token_use(graph: Graph, module: nn.Module, batches: Iterable[Tensor]) -> Tok
     ``module`` is ``graph`` lowered; ``batches`` hold images as it takes them, (B, C, H, W). It is
     run in eval mode and left in the modes it had. A batch is run at the bound, with the tokens that
     an image does not need masked; counted is what each image needs when run on its own.
-    Raises GraphError for a graph that draws no tokens.
+    Raises GraphError for a graph that draws no tokens, DataError for no images.
     """
     most = [node.content.outputs[0].shape[0] for _, node, _ in graph.walk() if _draws(node.content)]
     if not most:
@@ -64,6 +64,8 @@ def token_use(graph: Graph, module: nn.Module, batches: Iterable[Tensor]) -> Tok
             hook.remove()
         for part, training in modes:
             part.training = training
+    if not counts:
+        raise DataError("expected images to count the tokens of, got none")
     tokens = tuple(sum(column) / len(counts) for column in zip(*counts, strict=True))
     macs = sum(macs_at(graph, image) for image in counts) / len(counts)
     return TokenUse(tokens, tuple(most), macs, graph.macs)
