@@ -209,7 +209,7 @@ def proposals(
     anchors, counts = ir.PixelAnchors(sizes)()
     x = ir.LayerNorm()(dense(ir.Multiply()(memory, counts), width, "map"), name="norm")
     scores = kinds(x, classes)
-    best = ir.Largest(queries)(ir.Max("D")(scores))
+    best = ir.TopK(queries)(ir.Max("D")(scores))
     boxes = ir.Add()(mlp(x, width, 4, 3, "zeros"), anchors)
     return ir.TakeTokens()(scores, best), ir.TakeTokens()(boxes, best)
 

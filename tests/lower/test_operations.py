@@ -87,7 +87,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Gather": [((), (TOKENS, ir.Type(("L", "K"), (5, 3), "int")))],
     "GroupNorm": [((2,), (MAP,))],
     "KeepTokens": [((3,), (TOKENS, ir.Type(("L",), (5,))))],
-    "Largest": [((3,), (ir.Type(("L",), (6,)),))],
+    "TopK": [((3,), (ir.Type(("L",), (6,)),))],
     "LayerNorm": [((), (TOKENS,)), ((1e-6, True), (MAP,))],
     "LinearAttention": [((), (TOKENS, TOKENS.resize(L=5), TOKENS.resize(L=5, D=3)))],
     "Linear": [((16,), (TOKENS,)), ((24, False, "torch", None, (3, 2, 4)), (TOKENS,))],

@@ -13,11 +13,11 @@ from nasflow.ir.types import Type
 
 __all__ = [
     "Detach",
-    "Largest",
     "MultiscaleAttention",
     "PixelAnchors",
     "PixelPlaces",
     "SinusoidalFeatures",
+    "TopK",
 ]
 
 
@@ -43,7 +43,7 @@ class Detach(Operation):
 
 
 @operation
-class Largest(Operation):
+class TopK(Operation):
     """Number the ``count`` largest entries, largest first: (L,) -> ids (count,)."""
 
     count: Operand
@@ -51,7 +51,7 @@ class Largest(Operation):
     def infer(self, *types: Type) -> Type:
         (x,) = types
         if len(x.shape) != 1 or type(self.count) is not int or not 1 <= self.count <= x.shape[0]:
-            raise TypeRuleError(f"Largest: expected up to all of (L), got {self.count!r} of {x!r}")
+            raise TypeRuleError(f"TopK: expected up to all of (L), got {self.count!r} of {x!r}")
         return Type(x.axes, (self.count,), "int")
 
     def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
