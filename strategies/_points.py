@@ -31,6 +31,12 @@ def thaw(value: Any) -> Any:
     return tuple(map(thaw, value)) if isinstance(value, list | tuple) else value
 
 
+def within(space: Space, point: Point) -> bool:
+    """Tell whether a point keeps to the hard limits through which a space is seen, if it is."""
+    excess = getattr(space, "excess", None)  # of nasflow.search.limited.Limited
+    return excess is None or excess(point) == 0
+
+
 def dump_random(rng: random.Random) -> list[Any]:
     """Return a random state as JSON."""
     version, words, gauss = rng.getstate()

@@ -11,7 +11,7 @@ from nasflow.evaluate.paths import Uniform
 from nasflow.ir import Point, Space
 from nasflow.search.remarks import Remarks
 from nasflow.search.strategy import Result
-from strategies._points import Seen, dump_random, key, load_random, thaw
+from strategies._points import Seen, dump_random, key, load_random, thaw, within
 
 Score = Callable[[Point], float | None]
 KEPT = 100  # points of the ranking that are proposed, the best first
@@ -24,6 +24,7 @@ class Smash:
     it: ``explore`` random points, then ``perturb`` changed versions of the best of them, each decision
     drawn anew with probability ``chance``, then as many steps of a chain (``chain``), which moves
     whenever the changed version is better. Proposed are the best of all, in order, then random ones.
+    Under hard limits the random points and changed versions that go beyond give way to others within.
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class Smash:
             return value
 
         for number in range(explore):
-            tried(self.uniform.paths(-1 - number, 0)[0])
+            point = self.uniform.paths(-1 - number, 0)[0]
+            tried(point if within(self.space, point) else self.space.sample(rng))
         if not found:
             return []
         worth, base = max(found.values(), key=lambda pair: pair[0])
@@ -93,7 +95,8 @@ class Smash:
                 options = decision.options if decision.searched else (decision.default,)
                 keep = decision.name in base and rng.random() >= self.chance
                 point[decision.name] = base[decision.name] if keep else rng.choice(options)
-        return point if point != base else self.space.mutate(base, rng)
+        fit = point != base and within(self.space, point)
+        return point if fit else self.space.mutate(base, rng)
 
     def learn(self, ranking: Sequence[Sequence[Any]]) -> None:
         """Take in a ranking (`rank`), of which the best are proposed."""

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+import nasflow
 from nasflow import ir
 from nasflow.errors import ConfigError, RunError
+from nasflow.search import objective
+from nasflow.search.limited import Limited
 from nasflow.search.results import Run
 from nasflow.search.run import resume, search
 from strategies.smash import Smash
@@ -38,6 +41,22 @@ def test_ranking_explores_then_changes_the_best_then_climbs() -> None:
     assert tried[0] not in [point for _, point in ranking]  # it failed
     assert max(values) > max(worth(point) for point in tried[1:10])  # changes are of use
     assert Smash(space, explore=10, perturb=5, chain=30, chance=0.2).rank(worth) is not None
+
+
+def test_under_hard_limits_only_what_is_within_is_ranked() -> None:
+    space = nasflow.space("nasnet", size=8, channels=1, classes=10, filters=4, repeats=1, blocks=1)
+    whole = Smash(space, chain=5).rank(lambda point: 0.5)
+    bound = sorted(space.bind(point).macs for _, point in whole)[20]  # beyond it are most
+    limits = objective.create({"limits": {"macs": bound}})
+    tried: list[ir.Point] = []
+
+    def score(point: ir.Point) -> float:
+        tried.append(point)
+        return float(space.bind(point).macs)  # best is what is nearest to the limit
+
+    ranking = Smash(Limited(space, limits), chain=5).rank(score)  # type: ignore[arg-type]
+    assert len(tried) == 125 and len(ranking) > 20
+    assert all(space.bind(point).macs <= bound for point in tried)
 
 
 def test_the_best_are_proposed_in_order_and_nothing_twice() -> None:
