@@ -177,20 +177,31 @@ def _fit(feed: Feed, place: Place, folder: str) -> None:
     ).fit()
 
 
+class Stopped(BaseException):
+    """A scheduler ends a trial here: nothing that an evaluator does wrong."""
+
+
 def _trial(config: dict[str, Any]) -> None:
     """Evaluate one candidate in a worker; its reports are what schedulers judge by.
 
-    The last epoch's goes with the outcome: a scheduler that ends a trial there must not keep it from us.
+    The last epoch's goes with the outcome: a scheduler that ends a trial there must not keep it from us. Where one ends
+    a trial earlier, Tune raises SystemExit in its report, which must not be taken for the evaluator's own.
     """
     last: dict[str, float] = {}
 
     def report(measures: dict[str, float]) -> None:
         if measures.get("epoch", 0) >= measures.get("epochs", math.inf):
             last.update(finite(measures))
-        else:
+            return
+        try:
             tune.report({"measures": finite(measures), **finite(measures)})
+        except SystemExit as end:
+            raise Stopped from end
 
-    outcome = run_remote(config["work"].text, config["job"].text, report)
+    try:
+        outcome = run_remote(config["work"].text, config["job"].text, report)
+    except Stopped:
+        raise SystemExit(0) from None  # Tune waits for it before the worker takes the next trial
     missing = (
         {config["metric"]: math.nan} if config["metric"] else {}
     )  # schedulers look for it where a candidate fails
