@@ -25,7 +25,7 @@ from scipy.stats import kendalltau, spearmanr
 import nasflow
 from benchmarks.one_shot import RECIPE, SPACE, distinct
 from nasflow.data import Dataset, digits
-from nasflow.evaluate.hypernet import Hyper
+from nasflow.evaluate.hypernet import HypernetWeights
 from nasflow.evaluate.supernet import SharedWeights
 from nasflow.evaluate.train import Train
 from nasflow.ir import Point
@@ -47,7 +47,7 @@ def accuracies(
     common: dict[str, Any] = {"space": SPEC, "device": "cpu", "watch": 0, "average": None}
     with tempfile.TemporaryDirectory() as folder:
         if "made" in own:
-            hyper = Hyper(data, Train(data), **common, **own)
+            hyper = HypernetWeights(data, Train(data), **common, **own)
             rules = create({"name": "single_path"}, hyper.own_space, seed)
             SharedWeights.prepare(hyper, rules, Path(folder), seed, lambda entry: None, {})
             return [hyper.score(point) or 0.0 for point in points]

@@ -17,10 +17,9 @@ from nasflow.evaluate.checkpoint import write_bytes
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report
 from nasflow.evaluate.failure import blame_candidate
-from nasflow.evaluate.paths import Uniform
-from nasflow.evaluate.sharing import Sharing
+from nasflow.evaluate.sharing import Gradients, Sharing
 from nasflow.evaluate.supernet import Observe, SharedWeights, fill
-from nasflow.evaluate.train import Train, image_size
+from nasflow.evaluate.train import Train
 from nasflow.evaluate.training import Target
 from nasflow.lower.child import Child
 from nasflow.lower.hypernet import Hypernetwork
@@ -32,7 +31,48 @@ FOLDER = "hypernet"
 SCORES, RANKING = "scores.jsonl", "ranking.json"
 
 
-class Hyper(SharedWeights):
+class Making(Sharing):
+    """Train a hypernetwork: each step's children run on the weights that are made for them.
+
+    Weight decay acts on what is learned freely, not on the hypernetwork (the authors' code).
+    A strategy that has ``update`` beside ``rank`` combines gradients as they have come to the hypernetwork.
+    """
+
+    def __init__(self, net: Hypernetwork, *rest: Any) -> None:
+        super().__init__(net, *rest)
+        self.net = net
+        own = {id(weight) for weight in (*net.hypernet.parameters(), net.scales)}
+        groups = self.optimizer.param_groups
+        plain = {key: value for key, value in groups[0].items() if key != "params"}
+        made = [weight for group in groups for weight in group["params"] if id(weight) in own]
+        for group in groups:
+            group["params"] = [weight for weight in group["params"] if id(weight) not in own]
+        self.optimizer.add_param_group(plain | {"params": made, "weight_decay": 0.0})
+        self._decays.append(0.0)
+
+    def _path(
+        self,
+        number: int,
+        child: Child,
+        regular: bool,
+        images: Tensor,
+        target: Target,
+        taught: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        self.net.settle()  # the path before this one
+        self.net.write(child)
+        return super()._path(number, child, regular, images, target, taught)
+
+    def _take(self) -> Gradients:
+        self.net.settle()
+        return super()._take()
+
+    def _share_out(self, regular: float) -> None:
+        self.net.settle()
+        super()._share_out(regular)
+
+
+class HypernetWeights(SharedWeights):
     """Train a hypernetwork over random networks of the space, let the strategy rank by it, then train.
 
     Before anything is asked for, the run trains a `Hypernetwork` by ``recipe`` along the strategy's
@@ -50,6 +90,7 @@ class Hyper(SharedWeights):
 
     portable = False
     makes = True
+    trains = Making
 
     def __init__(
         self,
@@ -163,15 +204,8 @@ class Hyper(SharedWeights):
         assert isinstance(found, Hypernetwork)
         return found
 
-    def _training(self, space: Space, rules: Any, seed: int, rank: int, world: int) -> Sharing:
-        net = Hypernetwork(space, seed, **self.made_by)
-        device = pick_device(self.device)
-        net.to(device)
-        data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
-        sizes = [image_size(space.bind(p), data) for p in (space.largest(), space.smallest())]
-        data = data.prepared(max(sizes), device)
-        known = rules if hasattr(rules, "paths") else Uniform(space, seed)
-        return Making(net, data, self.recipe, seed, known, rank, world)
+    def _shared(self, space: Space, rules: Any, seed: int) -> Hypernetwork:
+        return Hypernetwork(space, seed, **self.made_by)
 
     def _watched(self, training: Sharing) -> dict[str, float]:
         before, self._net = self._net, training.supernet
@@ -182,39 +216,3 @@ class Hyper(SharedWeights):
 
     def _identity(self, space: Space, rules: Any, seed: int) -> dict[str, Any]:
         return super()._identity(space, rules, seed) | {"hypernet": self.made_by}
-
-
-class Making(Sharing):
-    """Train a hypernetwork: each step's children run on the weights that are made for them.
-
-    Weight decay acts on what is learned freely, not on the hypernetwork (the authors' code).
-    """
-
-    def __init__(self, net: Hypernetwork, *rest: Any) -> None:
-        super().__init__(net, *rest)
-        self.net = net
-        own = {id(weight) for weight in (*net.hypernet.parameters(), net.scales)}
-        groups = self.optimizer.param_groups
-        plain = {key: value for key, value in groups[0].items() if key != "params"}
-        made = [weight for group in groups for weight in group["params"] if id(weight) in own]
-        for group in groups:
-            group["params"] = [weight for weight in group["params"] if id(weight) not in own]
-        self.optimizer.add_param_group(plain | {"params": made, "weight_decay": 0.0})
-        self._decays.append(0.0)
-
-    def _path(
-        self,
-        number: int,
-        child: Child,
-        regular: bool,
-        images: Tensor,
-        target: Target,
-        taught: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        self.net.settle()  # the path before this one
-        self.net.write(child)
-        return super()._path(number, child, regular, images, target, taught)
-
-    def _share_out(self, regular: float) -> None:
-        self.net.settle()
-        super()._share_out(regular)

@@ -67,6 +67,7 @@ class SharedWeights:
 
     portable = True
     makes = False  # weights anew for each network
+    trains: type[Sharing] = Sharing
 
     def __init__(
         self,
@@ -285,16 +286,20 @@ class SharedWeights:
                 write_tensors(place / WEIGHTS, training.supernet.state_dict(), identity)
 
     def _training(self, space: Space, rules: Any, seed: int, rank: int, world: int) -> Sharing:
-        supernet = Supernet(space, seed)
-        if hasattr(rules, "initialise"):
-            rules.initialise(supernet)
         device = pick_device(self.device)
-        supernet.to(device)
+        supernet = self._shared(space, rules, seed).to(device)
         data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
         sizes = [image_size(space.bind(p), data) for p in (space.largest(), space.smallest())]
         data = data.prepared(max(sizes), device)
         known = rules if hasattr(rules, "paths") else Uniform(space, seed)
-        return Sharing(supernet, data, self.recipe, seed, known, rank, world)
+        return self.trains(supernet, data, self.recipe, seed, known, rank, world)
+
+    def _shared(self, space: Space, rules: Any, seed: int) -> Supernet:
+        """Return the supernet to train, as it begins."""
+        supernet = Supernet(space, seed)
+        if hasattr(rules, "initialise"):
+            rules.initialise(supernet)
+        return supernet
 
     def _epoch(self, training: Sharing, start: float) -> dict[str, float]:
         """Train an epoch; return its number (from 1), train_loss, and accuracies now and then."""

@@ -94,7 +94,7 @@ def setup(out: Path, **strategy: Any) -> dict[str, Any]:
         "space": {"_target_": "tests.evaluate.sharing.space"},
         "strategy": {"name": "smash", "explore": 4, "perturb": 1, "chain": 1, **strategy},
         "evaluator": {
-            "_target_": "nasflow.evaluate.hypernet.Hyper",
+            "_target_": "nasflow.evaluate.hypernet.HypernetWeights",
             "data": data,
             "train": train,
             "epochs": 2,
@@ -129,25 +129,27 @@ def test_a_search_trains_ranks_and_trains_the_best(whole: tuple[Path, Run]) -> N
 def test_a_run_killed_while_it_ranked_goes_on_with_what_was_scored(
     whole: tuple[Path, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nasflow.evaluate.hypernet import Hyper
+    from nasflow.evaluate.hypernet import HypernetWeights
 
-    plain = Hyper.score
+    plain = HypernetWeights.score
     calls: list[Any] = []
 
-    def dies(self: Hyper, point: ir.Point) -> float | None:
+    def dies(self: HypernetWeights, point: ir.Point) -> float | None:
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(point)
         return plain(self, point)
 
-    monkeypatch.setattr(Hyper, "score", dies)
+    monkeypatch.setattr(HypernetWeights, "score", dies)
     with pytest.raises(KeyboardInterrupt):
         search(**setup(tmp_path / "torn"))
     scores = tmp_path / "torn" / "hypernet" / "scores.jsonl"
     assert len(scores.read_text().splitlines()) == 2
     scores.write_text(scores.read_text() + '["torn')
     again: list[Any] = []
-    monkeypatch.setattr(Hyper, "score", lambda self, p: (again.append(p), plain(self, p))[1])
+    monkeypatch.setattr(
+        HypernetWeights, "score", lambda self, p: (again.append(p), plain(self, p))[1]
+    )
     run = resume(tmp_path / "torn")
     assert not any(point in again for point in calls)
     folder, first = whole

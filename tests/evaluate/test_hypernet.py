@@ -1,0 +1,47 @@
+"""The training of a network that makes other networks' weights."""
+
+from __future__ import annotations
+
+import torch
+
+from nasflow import ir
+from nasflow.evaluate.hypernet import Making
+from nasflow.evaluate.recipe import Recipe
+from nasflow.evaluate.sharing import Gradients
+from nasflow.lower.hypernet import Hypernetwork
+from tests.evaluate.sharing import shared, space
+
+
+class Pair:
+    """Train the biggest and the smallest child in each step."""
+
+    def __init__(self, made: ir.Space) -> None:
+        self.points = [made.largest(), made.smallest()]
+
+    def paths(self, step: int, steps: int) -> list[ir.Point]:
+        return self.points
+
+
+class Averaging(Pair):
+    """Average the gradients of paths itself."""
+
+    def update(self, found: list[Gradients]) -> Gradients:
+        return [
+            sum(g if g is not None else torch.zeros(()) for g in each) / len(found)
+            if any(g is not None for g in each)
+            else None
+            for each in zip(*found, strict=True)
+        ]
+
+
+def test_a_strategy_that_combines_gradients_gets_those_of_each_path() -> None:
+    data = shared().data.limited(100, 0).prepared((8, 8), torch.device("cpu"))
+    trained = []
+    for rules in (Pair(space()), Averaging(space())):
+        recipe = Recipe.of({"batch": 50, "epochs": 1, "learning_rate": 0.01})
+        net = Hypernetwork(space(), 0, width=8, piece=64, depth=1)
+        making = Making(net, data, recipe, 0, rules)
+        making.train_epoch()
+        trained.append({k: v.detach().clone() for k, v in net.state_dict().items()})
+    for name, value in trained[0].items():
+        assert torch.allclose(value, trained[1][name], atol=1e-5), name
