@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -164,8 +164,9 @@ class Searching:
         self.architecture = torch.optim.Adam(
             mixed.alphas.parameters(), lr=rate, betas=BETAS, weight_decay=decay
         )
-        self.generator = torch.Generator().manual_seed(seed)
-        order_ = torch.randperm(len(data.train), generator=self.generator)
+        self.device = data.train.labels.device
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        order_ = self._shuffled(len(data.train))
         half = len(order_) // 2
         self.halves = order_[:half], order_[half : 2 * half]
 
@@ -174,23 +175,28 @@ class Searching:
         self.mixed.train()
         size = min(self.recipe.batch, len(self.halves[0]))
         steps = len(self.halves[0]) // size
-        orders = [h[torch.randperm(len(h), generator=self.generator)] for h in self.halves]
+        train, validation = (self._batches(half, size, steps) for half in self.halves)
         totals = [0.0, 0.0]
         for step in range(steps):
             rate = self.recipe.learning_rate * self.recipe.factor(epoch + step / steps)
             for group in self.descent.param_groups:
                 group["lr"] = rate
-            batches = [
-                self.data.train.take(o[step * size : (step + 1) * size]).loaded() for o in orders
-            ]
-            train, validation = (self._loss(batch) for batch in batches)
-            for number, loss in enumerate(self._step(train, validation, rate)):
+            losses = self._step(self._loss(next(train)), self._loss(next(validation)), rate)
+            for number, loss in enumerate(losses):
                 totals[number] += loss / steps
         if not all(map(math.isfinite, totals)):
             raise RunError(
                 f"the mixture cannot be trained: its loss is {totals[0]:g}; lower the rate"
             )
         return {"train_loss": totals[0], "validation_loss": totals[1]}
+
+    def _shuffled(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self.generator, device=self.device)
+
+    def _batches(self, half: Tensor, size: int, steps: int) -> Iterator[Split]:
+        """Return an iterator over an epoch's batches of a half, moved at random."""
+        chosen = torch.split(half[self._shuffled(len(half))], size)[:steps]
+        return iter(self.data.train.batches(chosen, self.data.augment, self.generator))
 
     def _step(
         self, train: Callable[[], Tensor], validation: Callable[[], Tensor], rate: float
@@ -228,9 +234,8 @@ class Searching:
         return losses[0], losses[1]
 
     def _loss(self, batch: Split) -> Callable[[], Tensor]:
-        """Return the loss on a batch, augmented once."""
-        moved = self.data.augment.move(batch.images, self.generator)
-        images = self.data.augment.hide(self.data.normalise(moved), self.generator)
+        """Return the loss on a batch, augmented further once."""
+        images = self.data.augment.hide(self.data.normalise(batch.images), self.generator)
 
         def loss() -> Tensor:
             outputs = self.mixed(images)
