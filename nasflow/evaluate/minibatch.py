@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
+from nasflow.data import Augment, Part, Split
 from nasflow.errors import SpaceError
 from nasflow.evaluate.sharing import Sharing, fitted, regularise
 
 if TYPE_CHECKING:
     from nasflow.ir import Point
+
+TOGETHER = 64  # batches, the next as they are asked for
 
 
 class Minibatches:
@@ -23,21 +27,20 @@ class Minibatches:
     """
 
     def __init__(self, training: Sharing, seed: str) -> None:
-        self.training, self.draw = training, random.Random(seed)
-        self.batch = min(training.recipe.batch, len(training.data.validation))
+        self.training = training
+        batch = min(training.recipe.batch, len(training.data.validation))
+        self.parts = drawn(training.data.validation, batch, random.Random(seed))
 
     @torch.no_grad()
     def __call__(self, point: Point) -> float | None:
         """Return the accuracy, in [0, 1]; None for a child that needs weights which are not there."""
         training = self.training
-        indices = self.draw.sample(range(len(training.data.validation)), self.batch)
+        part = next(self.parts)
         try:
             child = training.supernet.at(point).train()
         except SpaceError:
             return None
         regularise(child, False)
-        chosen = torch.tensor(indices, device=training.device)
-        part = training.data.validation.take(chosen).loaded()
         images = training.data.normalise(part.images)
         if training.recipe.channels_last:
             images = images.to(memory_format=torch.channels_last)
@@ -48,3 +51,15 @@ class Minibatches:
         if training.world > 1:
             torch.distributed.broadcast(right, 0)
         return float(right)
+
+
+def drawn(images: Part, batch: int, rng: random.Random) -> Iterator[Split]:
+    """Yield random batches without end; a stream decodes `TOGETHER` of them with one set of workers."""
+    device = images.labels.device
+    generator = torch.Generator(
+        device
+    )  # for a seed that changes nothing: pictures stay as they are
+    while True:
+        chosen = [rng.sample(range(len(images)), batch) for _ in range(TOGETHER)]
+        indices = [torch.tensor(each, device=device) for each in chosen]
+        yield from images.batches(indices, Augment(), generator)
