@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from nasflow.data import Dataset
-from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError
+from nasflow.errors import CandidateError, ConfigError, NasflowWarning, RunError, SpaceError
 from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.evaluate.checkpoint import read_tensors, save_training, write_bytes, write_tensors
 from nasflow.evaluate.device import pick_device
@@ -198,6 +198,13 @@ class SharedWeights:
         strategy as configuration, for processes that train together.
         """
         if self.weights is not None:
+            if hasattr(rules, "alternate") and not self._taught(folder).is_file():
+                warnings.warn(
+                    f"{type(rules).__name__} has not learned with the weights in {self.weights} and "
+                    "begins anew: there is no strategy.json beside them",
+                    NasflowWarning,
+                    stacklevel=2,
+                )
             located(self.weights)
             return
         place = folder / FOLDER
@@ -214,12 +221,25 @@ class SharedWeights:
         self.recall(rules, folder)
 
     def recall(self, rules: Any, folder: Path) -> bool:
-        """Let a strategy that learns between epochs have what it learned; tell whether there is anything."""
-        path = folder / FOLDER / TAUGHT
-        if not hasattr(rules, "alternate") or not path.is_file():
+        """Let a strategy that learned while weights were trained have what it learned; tell whether it did.
+
+        The weights are those that are given, else those of the run in ``folder``.
+        """
+        if not hasattr(rules, "alternate") or not self._taught(folder).is_file():
             return False
-        rules.restore(json.loads(path.read_text()))
+        try:
+            rules.restore(json.loads(self._taught(folder).read_text()))
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise RunError(
+                f"{self._taught(folder)}: was not learned by this strategy with these settings on this space; "
+                "search as the run that trained the weights did, or move that file away"
+            ) from error
         return True
+
+    def _taught(self, folder: Path) -> Path:
+        """Return where a strategy's state lies beside the weights."""
+        place = folder / FOLDER if self.weights is None else located(self.weights).parent
+        return place / TAUGHT
 
     @property
     def together(self) -> bool:
@@ -268,8 +288,8 @@ class SharedWeights:
             while training.epoch < self.recipe.epochs:
                 entry = self._epoch(training, start)
                 if hasattr(rules, "alternate"):
-                    reward = Minibatches(training, f"{seed}/{training.epoch}")
-                    entry |= rules.alternate(training.epoch - 1, reward)
+                    batches = f"{seed}/{training.epoch}"
+                    entry |= rules.alternate(training.epoch - 1, Minibatches(training, batches))
                     entry["seconds"] = time.monotonic() - start
                 history.append(entry)
                 if rank == 0:

@@ -58,7 +58,10 @@ class Steered:
         return {"steered": own, "strategy": self.strategy.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`, or from one that the strategy had without limits."""
+        if "steered" not in state:
+            self.strategy.restore(state)
+            return
         version, words, gauss = state["steered"]["random"]
         self.rng.setstate((version, tuple(words), gauss))
         self.misses = state["steered"]["misses"]

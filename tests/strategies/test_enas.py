@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from nasflow import ir
-from nasflow.errors import ConfigError
+from nasflow.errors import ConfigError, NasflowWarning, RunError
 from nasflow.evaluate.minibatch import Minibatches
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.sharing import Sharing
 from nasflow.lower import Supernet
+from nasflow.search import objective
+from nasflow.search.limited import Limited
+from nasflow.search.steer import Steered
 from strategies.enas import ENAS
 from tests.evaluate.sharing import shared, space
 from tests.strategies.spaces import flat
@@ -87,6 +91,24 @@ def test_an_interrupted_alternation_goes_on_to_the_same_end(tmp_path: Path) -> N
     assert resumed.state() == rules.state()
     nothing, late = run(tmp_path / "torn")  # all was trained: the controller is recalled
     assert not nothing and late.state() == rules.state() != ENAS(space(), 0).state()
+
+
+def test_a_search_in_trained_weights_goes_on_with_their_controller(tmp_path: Path) -> None:
+    rules, first = ENAS(space(), 0, updates=1, batch=4), shared(epochs=1, watch=0)
+    first.prepare(rules, tmp_path / "run", 0, lambda entry: None, {})
+    given, again = ENAS(space(), 1, updates=1, batch=4), shared(weights=str(tmp_path / "run"))
+    assert again.recall(given, tmp_path / "other")
+    again.prepare(given, tmp_path / "other", 0, lambda entry: None, {})
+    assert given.state() == rules.state()
+    limits = objective.create({"limits": {"macs": 1e9}})
+    steered: Any = Steered(ENAS(space(), 1, batch=4), Limited(space(), limits), 1)
+    assert again.recall(steered, tmp_path / "other")
+    assert steered.strategy.state() == rules.state()
+    with pytest.raises(RunError, match="was not learned by this strategy"):
+        again.recall(ENAS(flat(2), 0), tmp_path / "other")
+    (tmp_path / "run" / "supernet" / "strategy.json").unlink()
+    with pytest.warns(NasflowWarning, match="begins anew"):
+        again.prepare(given, tmp_path / "other", 0, lambda entry: None, {})
 
 
 def test_updates_must_be_a_whole_number() -> None:
