@@ -136,7 +136,7 @@ def multiscale_attention(
     start = ("values", *ring(places, len(sizes)))
     offsets = ir.Linear(2 * looks, init="zeros", bias_init=start, factors=(*factors, 2))
     values = dense(memory, width, "value")
-    looked = ir.MultiscaleAttention(HEADS, sizes)(
+    looked = ir.MultiscaleDeformableAttention(HEADS, sizes)(
         values, where, offsets(query, name="offsets"), shares(query, looks, factors)
     )
     return dense(looked, width, "proj")

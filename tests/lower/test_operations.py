@@ -105,7 +105,7 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
     "Max": [(("H",), (MAP,)), (("C", True), (MAP,))],
     "MaxPool": [((3,), (MAP,)), ((3, 2, 0, True), (MAP,))],
     "Mean": [((), (MAP,)), ((("T",), True), (VIDEO,))],
-    "MultiscaleAttention": [
+    "MultiscaleDeformableAttention": [
         (
             (2, ((2, 2), (1, 2))),
             tuple(ir.Type(("L", "D"), shape) for shape in ((6, 8), (5, where), (5, 24), (5, 12))),

@@ -13,7 +13,6 @@ from nasflow.ir.types import Type
 
 __all__ = [
     "Detach",
-    "MultiscaleAttention",
     "PixelAnchors",
     "PixelPlaces",
     "SinusoidalFeatures",
@@ -21,7 +20,7 @@ __all__ = [
 ]
 
 
-def _pixels(who: str, sizes: Operand) -> int:
+def pixels_of(who: str, sizes: Operand) -> int:
     """Return how many pixels maps of these (height, width) have together."""
     if not isinstance(sizes, tuple) or not sizes:
         raise TypeRuleError(f"{who}: expected the sizes of some maps, got {sizes!r}")
@@ -93,7 +92,7 @@ class PixelPlaces(nn.Module):
 '''
 
     def infer(self, *types: Type) -> Type:
-        return Type(("L", "D"), (_pixels("PixelPlaces", self.sizes), 2), batched=False)
+        return Type(("L", "D"), (pixels_of("PixelPlaces", self.sizes), 2), batched=False)
 
     def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
         return ((places(place.outputs[0].shape[0]), prefix(2, 2)),)
@@ -141,7 +140,7 @@ class PixelAnchors(nn.Module):
         return 2
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
-        count = _pixels("PixelAnchors", self.sizes)
+        count = pixels_of("PixelAnchors", self.sizes)
         return tuple(Type(("L", "D"), (count, size), batched=False) for size in (4, 1))
 
     def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
@@ -187,83 +186,3 @@ def sinusoidal_features(x: Tensor, width: int, temperature: float) -> Tensor:
     def source(self, *types: Type) -> Source:
         constants = {"width": self.width, "temperature": self.temperature}
         return Source("sinusoidal_features({0}, {width}, {temperature})", constants)  # type: ignore[arg-type]
-
-
-@operation
-class MultiscaleAttention(Operation):
-    """Sum what each query's heads see at their own places on several maps. Zhu et al. (2021), equation 3.
-
-    Inputs: the maps' pixels (L, D), level by level; where queries are (Q, 2), or their boxes (Q, 4), in parts of
-    the image; offsets (Q, heads * levels * K * 2) and weights (Q, heads * levels * K); the result is (Q, D).
-    Offsets are in pixels of each map, and for boxes in halves of their sides, shared out over the K places.
-    Between pixels values are interpolated, outside a map they are 0. Each head sees its share of D.
-    """
-
-    heads: Operand
-    sizes: Operand
-    arity: ClassVar[tuple[int, int]] = (4, 4)
-    support: ClassVar[str] = '''
-def multiscale_attention(
-    values: Tensor,
-    where: Tensor,
-    offsets: Tensor,
-    weights: Tensor,
-    heads: int,
-    sizes: tuple[tuple[int, int], ...],
-) -> Tensor:
-    """Sum what each query's heads see at places on several maps, (N, Q, D)."""
-    offsets = offsets.unflatten(-1, (heads, len(sizes), -1, 2))
-    where = where[..., None, None, None, :]
-    if where.shape[-1] == 2:
-        sides = offsets.new_tensor([(width, height) for height, width in sizes])
-        places = where + offsets / sides.unsqueeze(1)
-    else:
-        places = where[..., :2] + offsets * where[..., 2:] * (0.5 / offsets.shape[-2])
-    grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)
-    weights = weights.unflatten(-1, (heads, len(sizes), -1)).transpose(1, 2).flatten(0, 1)
-    values = values.unflatten(-1, (heads, -1)).permute(0, 2, 3, 1)
-    maps = values.flatten(0, 1).split([height * width for height, width in sizes], dim=-1)
-    levels = []
-    for level, size in enumerate(sizes):
-        pixels = maps[level].unflatten(-1, size)
-        seen = F.grid_sample(pixels, grid[:, :, level].to(pixels.dtype), align_corners=False)
-        levels.append((seen * weights[:, None, :, level]).sum(dim=-1))
-    summed = torch.stack(levels).sum(dim=0)
-    return summed.unflatten(0, values.shape[:2]).flatten(1, 2).transpose(1, 2)
-'''
-
-    def infer(self, *types: Type) -> Type:
-        values, where, offsets, weights = types
-        pixels = _pixels("MultiscaleAttention", self.sizes)
-        if len(values.shape) != 2 or values.shape[0] != pixels:
-            raise TypeRuleError(
-                f"MultiscaleAttention: expected {pixels} pixels of maps {self.sizes!r}, got {values!r}"
-            )
-        if type(self.heads) is not int or self.heads < 1 or values.shape[1] % self.heads:
-            raise TypeRuleError(
-                f"MultiscaleAttention: expected heads that divide {values!r}, got {self.heads!r}"
-            )
-        looks = weights.shape[-1]
-        assert isinstance(self.sizes, tuple)
-        if looks % (self.heads * len(self.sizes)) or offsets.shape[-1] != 2 * looks:
-            raise TypeRuleError(
-                f"MultiscaleAttention: expected weights for {self.heads} heads on {len(self.sizes)} maps and "
-                f"two offsets for each, got {weights!r} and {offsets!r}"
-            )
-        queries = {x.shape[0] for x in (where, offsets, weights)}
-        if len(queries) != 1 or where.shape[1:] not in ((2,), (4,)):
-            raise TypeRuleError(
-                f"MultiscaleAttention: expected a place or box for each query, got {types[1:]!r}"
-            )
-        return Type(("L", "D"), (weights.shape[0], values.shape[1]))
-
-    def flow(self, place: Place, *types: Type) -> tuple[Spans, ...]:
-        values, _, _, weights = place.inputs
-        return ((weights[0], values[1]),)
-
-    def source(self, *types: Type) -> Source:
-        constants = {"heads": self.heads, "sizes": self.sizes}
-        return Source("multiscale_attention({all}, {heads}, {sizes})", constants)  # type: ignore[arg-type]
-
-    def window(self, *types: Type) -> None:
-        return None
