@@ -20,6 +20,7 @@ from nasflow.ir.graph import Graph, Node
 from nasflow.ir.operation import Applied, applied
 from nasflow.ir.space import Space
 from nasflow.ir.types import Type
+from nasflow.lower.edges import paired
 from nasflow.lower.module import to_torch
 from nasflow.lower.way import Edges, Mix, Step, Value, Way, When, differ, tag, telling, together
 
@@ -219,7 +220,7 @@ class Builder:
         for when, own in self._joint(given, values, path):
             singles = [self.one(own[i], path) for i in given]
             if step.operation.__name__ == "Add":
-                singles = self._paired(singles)
+                singles = paired(self, singles)
             made.append((when, self._apply(step, singles, own, path, context + when)))
         return self._gather(step.arity, made, path)
 
@@ -420,38 +421,3 @@ class Builder:
                 for value in self._enter(step.bodies[i], inputs, f"{path}/{i}", context)
             ]
         return list(carried)
-
-    # -- edges -----------------------------------------------------------------------------------
-
-    def _paired(self, inputs: list[Way]) -> list[Way]:
-        """Put mixtures of alike pairs of a pick and a choice into one: DARTS's edges of a node."""
-        alike: dict[Any, list[Way]] = {}
-        for way in inputs:
-            kind = self._pair(way)
-            alike.setdefault(("alone", way.value) if kind is None else kind[1:], []).append(way)
-        found = []
-        for kind, ways in alike.items():
-            if kind[0] == "alone" or len(ways) == 1:
-                found += ways
-                continue
-            slots = tuple(pair[0] for way in ways if (pair := self._pair(way)))
-            group = Edges(slots, *kind)
-            if group not in self.edges:
-                self.edges.append(group)
-            mix = Mix(self.mixes[ways[0].value].ways, self.fresh(), self.edges.index(group))
-            self.program.append(mix)
-            found.append(Way((), mix.output, ways[0].type))
-        return found
-
-    def _pair(self, way: Way) -> tuple[tuple[str, str], Any, Any] | None:
-        """Return the pick, the choice and their options that a mixture is over; None for others."""
-        mix = self.mixes.get(way.value)
-        names = {tuple(name for name, _ in when) for when, _ in mix.ways} if mix else set()
-        if mix is None or len(names) != 1 or len(next(iter(names))) != 2:
-            return None
-        ((first, second),) = names
-        inputs = tuple(dict.fromkeys(when[0][1] for when, _ in mix.ways))
-        options = tuple(dict.fromkeys(when[1][1] for when, _ in mix.ways))
-        if len(mix.ways) != len(inputs) * len(options) or first == second:
-            return None
-        return (first, second), inputs, options
