@@ -122,31 +122,52 @@ class Predictor:
         targets = np.pad(targets, ((0, 0), (0, len(waiting))))  # with zeros, which are the means
         if self.acquisition == "thompson":
             pool = self._candidates(best)
-            asked = self._rows(pool)
-            each = zip(self.surrogates, targets, strict=True)
-            drawn = np.array([s.draw(rows, target, asked, numbers) for s, target in each])
-            worth = blended(drawn, weights)
+            worth = self._drawn(pool, rows, targets, weights, numbers)
         else:
-            each = zip(self.surrogates, targets, strict=True)
-            fits = [surrogate.fits(rows, target, numbers) for surrogate, target in each]
-            luck = numbers.standard_normal((len(targets), DRAWS, 1))
-
-            def improvement(points: list[Point]) -> Array:
-                across = self.codes.apart(rows, self._rows(points))
-                found = [fit.predict(across) for row in fits for fit in row]
-                means, deviations = (
-                    np.array(part).reshape(len(fits), -1, len(points))
-                    for part in zip(*found, strict=True)
-                )
-                if len(fits) == 1:
-                    return expected(means[0], deviations[0], rewards.max())
-                drawn = means[:, :, None] + deviations[:, :, None] * luck[:, None]
-                gain = blended(drawn, weights) - rewards.max()
-                # far from any improvement no draw shows one: there the mean decides
-                return np.asarray((np.maximum(gain, 0.0) + 1e-3 * gain).mean(axis=(0, 1)))
-
-            pool, worth = self._climbed(best, improvement)
+            judge = self._improvement(rows, targets, weights, float(rewards.max()), numbers)
+            pool, worth = self._climbed(best, judge)
         yield from (pool[i] for i in np.argsort(-worth, kind="stable")[:EQUALS])
+
+    def _drawn(
+        self,
+        pool: list[Point],
+        rows: Array,
+        targets: Array,
+        weights: Array,
+        numbers: np.random.Generator,
+    ) -> Array:
+        """Return what one function, drawn from one member, gives for each candidate."""
+        asked, each = self._rows(pool), zip(self.surrogates, targets, strict=True)
+        return blended(np.array([s.draw(rows, t, asked, numbers) for s, t in each]), weights)
+
+    def _improvement(
+        self,
+        rows: Array,
+        targets: Array,
+        weights: Array,
+        top: float,
+        numbers: np.random.Generator,
+    ) -> Callable[[list[Point]], Array]:
+        """Return a function from candidates to the improvement on ``top`` that is expected of them."""
+        each = zip(self.surrogates, targets, strict=True)
+        fits = [surrogate.fits(rows, target, numbers) for surrogate, target in each]
+        luck = numbers.standard_normal((len(targets), DRAWS, 1))
+
+        def improvement(points: list[Point]) -> Array:
+            across = self.codes.apart(rows, self._rows(points))
+            found = [fit.predict(across) for row in fits for fit in row]
+            means, deviations = (
+                np.array(part).reshape(len(fits), -1, len(points))
+                for part in zip(*found, strict=True)
+            )
+            if len(fits) == 1:
+                return expected(means[0], deviations[0], top)
+            drawn = means[:, :, None] + deviations[:, :, None] * luck[:, None]
+            gain = blended(drawn, weights) - top
+            # far from any improvement no draw shows one: there the mean decides
+            return np.asarray((np.maximum(gain, 0.0) + 1e-3 * gain).mean(axis=(0, 1)))
+
+        return improvement
 
     def _climbed(
         self, best: list[Point], judge: Callable[[list[Point]], Array]
