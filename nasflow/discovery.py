@@ -82,6 +82,20 @@ def space(name: str, **settings: Any) -> Space:
     return _space(name, settings).verify()
 
 
+def space_from(spec: Mapping[str, Any]) -> Space:
+    """Build the space that a configuration describes (`spec_parts`), checked as `space` does."""
+    name, settings = spec_parts(spec)
+    return space(name, **settings)
+
+
+def spec_parts(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name and the settings in ``{"name": "nasnet", **settings}``; ``_target_`` is an import path."""
+    name = spec.get("_target_") or spec.get("name")
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"space: expected a name (for example space=nasnet), got {name!r}")
+    return name, {key: value for key, value in spec.items() if key not in ("name", "_target_")}
+
+
 def spaces() -> tuple[str, ...]:
     """Return the names of all search spaces."""
     return names("space")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import nasflow
 from nasflow import discovery
 from nasflow.errors import ConfigError, NasflowWarning, SpaceError
+from nasflow.evaluate import evaluator
 from nasflow.search import job
 
 
@@ -129,3 +131,10 @@ def test_a_space_that_raises_is_one_line_that_says_where(folder: Path) -> None:
 def test_cells_without_blocks_are_refused(blocks: object) -> None:
     with pytest.raises(SpaceError, match="expected 1 to 100 blocks in a cell, got"):
         nasflow.space("nasnet", blocks=blocks)
+
+
+@pytest.mark.parametrize("spec", [{}, {"name": None, "size": 8}, {"name": 3}])
+def test_a_space_without_a_name_is_one_line(spec: dict[str, Any]) -> None:
+    for build in (discovery.space_from, job.space_of, evaluator.space_of):
+        with pytest.raises(ConfigError, match="space: expected a name"):
+            build(spec)

@@ -59,9 +59,8 @@ def networks(plan: dict[str, Any]) -> list[Graph]:
     chosen, models = plan.get("space"), plan["model"]
     if chosen is not None and models is None:
         from nasflow.cli.search import fitted
-        from nasflow.cli.source import space_from
 
-        space = space_from(fitted(chosen, plan["data"]))
+        space = discovery.space_from(fitted(chosen, plan["data"]))
         return covering(space, whole("points", plan["points"]), whole("seed", plan["seed"]))
     if models is None or chosen is not None:
         raise ConfigError(

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasflow import discovery
 from nasflow.cli import configuration
 from nasflow.cli.configuration import AUTO
 from nasflow.cli.files import named, run_folder, word
 from nasflow.cli.outcome import conclude
-from nasflow.cli.source import space_from
 from nasflow.cli.weights import Best, kept_in
 from nasflow.errors import ConfigError, NasflowError, nearest
 
@@ -49,8 +49,6 @@ def configure(command: str, overrides: Sequence[str], config_dir: str | None) ->
 def at_scale(command: str, overrides: Sequence[str], config_dir: str | None) -> list[str]:
     """Return what ``scale=paper`` means as overrides: the published space, the paper's recipe."""
     from omegaconf import OmegaConf
-
-    from nasflow import discovery
 
     heads = ("scale", "space", "strategy")
     words = [word for word in overrides if word.lstrip("+").partition("=")[0] in heads]
@@ -87,7 +85,7 @@ def run(config: DictConfig) -> int:
     plan = configuration.plain(config)
     space = fitted(plan["space"], plan["data"])
     try:
-        space_from(space)  # type-checks its extremes before anything is trained
+        discovery.space_from(space)  # type-checks its extremes before anything is trained
     except NasflowError as error:
         if not isinstance(space.get("size"), list) or plan["space"].get("size") != AUTO:
             raise

@@ -81,16 +81,7 @@ def space_of(run: Run, settings: Spec | None = None) -> Space:
         raise RunError(
             f"{named(run.out)}: this run searches a space made in a program; only that program can bind its points"
         )
-    return space_from({**spec, **(settings or {})})
-
-
-def space_from(spec: Spec) -> Space:
-    """Build the space that a configuration describes and type-check some of its points."""
-    settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
-    name = spec.get("_target_") or spec.get("name")
-    if not isinstance(name, str):
-        raise ConfigError(f"space: expected a name (for example space=nasnet), got {name!r}")
-    return discovery.space(name, **settings)
+    return discovery.space_from({**spec, **(settings or {})})
 
 
 def _named(model: str, point: Spec, settings: Spec, follow: Spec) -> Found:

@@ -109,5 +109,4 @@ def space_of(given: Space | Mapping[str, Any] | None) -> Space:
         raise ConfigError("evaluator.space: expected a space's settings, got none")
     if not isinstance(given, Mapping):
         return given
-    settings = {key: value for key, value in given.items() if key not in ("name", "_target_")}
-    return discovery.space(given.get("_target_") or given["name"], **settings)
+    return discovery.space_from(given)

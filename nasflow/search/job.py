@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasflow.discovery import build, find, tuples
+from nasflow.discovery import build, find, spec_parts, tuples
 from nasflow.errors import CandidateError, ConfigError, NasflowError, RunError
 
 if TYPE_CHECKING:
@@ -120,10 +120,7 @@ def space_of(spec: Mapping[str, Any]) -> Space:
 
     Spaces do not change, so that equal configurations share one, and what it remembers.
     """
-    name = str(spec.get("_target_") or spec.get("name") or "")
-    if not name:
-        raise ConfigError("space: expected a name (for example space=nasnet), got none")
-    settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
+    name, settings = spec_parts(spec)
     return _built(find("space", name), name, json.dumps(settings))
 
 
