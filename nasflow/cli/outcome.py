@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from nasflow.cli.export import write_export
@@ -34,7 +35,9 @@ def conclude(run: Run) -> None:
         print(f"workers were busy {run.utilisation:.1%} of the time until the last candidate began")
     results = write(run.out / RESULTS, json.dumps(summary(run), indent=1) + "\n")
     if not run.ranked:
-        print(f"no network succeeded; the reasons are in {named(run.out / 'ledger.jsonl')}")
+        reasons = Counter(entry.result.error for entry in run.failed).most_common(1)
+        often = "".join(f", most often ({count:,} times) because: {why}" for why, count in reasons)
+        print(f"no network succeeded{often}; all reasons are in {named(run.out / 'ledger.jsonl')}")
         return
     print(f"\n{best(run)}\n")
     if taken := searched(run):

@@ -128,7 +128,10 @@ def run_many(combinations: Sequence[Sequence[str]], config_dir: str | None) -> i
 
 
 def watched(folder: Path, budget: Budget, go: Callable[[Observer], Run], head: str = "") -> int:
-    """Run a search under the eyes of `Live` and conclude it; say how to go on when it is interrupted."""
+    """Run a search under the eyes of `Live` and conclude it; say how to go on when it is interrupted.
+
+    A search that found no network is something to mend, like bad input.
+    """
     from nasflow.cli.progress import Live
 
     try:
@@ -142,7 +145,7 @@ def watched(folder: Path, budget: Budget, go: Callable[[Observer], Run], head: s
             file=sys.stderr,
         )
         return 130
-    return 0
+    return 0 if found.ranked else 2
 
 
 def fitted(space: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,13 @@ def here(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(run.parent))
 
 
+def test_a_search_without_a_success_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    hopeless = [*QUICK, "evaluator.learning_rate=1e30", "budget.trials=2", "out=failed"]
+    assert main(["search", *hopeless]) == 2
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no network succeeded, most often (2 times) because: the loss is NaN" in out
+
+
 def test_search_leaves_ledger_report_and_the_best_network(run: Path) -> None:
     found = results.load(run)
     assert len(found.entries) == 3
