@@ -13,13 +13,13 @@ import fnmatch
 import gc
 import json
 import multiprocessing
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from nasflow import discovery
 from nasflow.cli.table import table
+from nasflow.cores import cores
 from nasflow.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(config: DictConfig) -> int:
 
 def _rows(models: Sequence[tuple[str, str, Model]]) -> list[Row]:
     """Return the models' rows in their order, from as many processes as cores where there are many."""
-    processes = min(os.cpu_count() or 1, len(models) // SHARE)
+    processes = min(cores(), len(models) // SHARE)
     if processes < 2:
         return [_row(*model) for model in models]
     with multiprocessing.Pool(processes) as pool:

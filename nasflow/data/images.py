@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from nasflow.cores import cores
 from nasflow.data.options import check_size
 from nasflow.errors import ConfigError, DataError
 
@@ -53,11 +53,6 @@ def decode(
                 )
             out[index] = pixels
     return out
-
-
-def cores() -> int:
-    """Return how many cores this process may use; 2 where the system does not tell."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
 
 def opened(source: Any, where: str, mode: str) -> Any:

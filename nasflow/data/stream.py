@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from nasflow.cores import cores
 from nasflow.data.augment import Augment, draw_seed
-from nasflow.data.images import MODES, centred, cores, opened
+from nasflow.data.images import MODES, centred, opened
 from nasflow.data.options import check_type
 from nasflow.errors import ConfigError, DataError
 

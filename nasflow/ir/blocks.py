@@ -65,7 +65,7 @@ def heads_of(
 
     ``axes="w"`` is for (W, L, D), tokens in windows or frames.
     """
-    qkv = dense(x, 3 * heads * width, "qkv", bias, (3, heads, width))  # type: ignore[operator]
+    qkv = dense(x, 3 * heads * width, "qkv", bias, (3, heads, width))  # type: ignore[operator]  # numbers
     pattern = f"{axes} l (p h d) -> p {axes} h l d".strip()
     split = ir.Rearrange(pattern, (("p", 3), ("h", heads)))(qkv, name="heads")
     q, k, v = ir.Unbind("P", 3)(split)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasflow.cores import cores
 from nasflow.errors import RunError
 
 if TYPE_CHECKING:
@@ -137,7 +138,6 @@ def _address(place: Place) -> str:
 def _start(place: Place, store: int | None) -> None:
     import ray
 
-    cores = len(os.sched_getaffinity(0))
     asked = math.ceil((place.workers or 0) * place.cpus)
     logging.getLogger("ray").setLevel(
         logging.ERROR
@@ -145,7 +145,7 @@ def _start(place: Place, store: int | None) -> None:
     with environment(_threads(place)):
         ray.init(
             address="local",
-            num_cpus=max(cores, asked),
+            num_cpus=max(cores(), asked),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
