@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-TRIES = 10  # suggestions that are known before a uniform draw
+STEPS = 10  # of mutation from a known suggestion before a uniform draw
 
 
 class Sampled:
@@ -26,7 +26,8 @@ class Sampled:
 
     An ordered decision is an integer to Optuna, any other a category, both by the option's index.
     A sampler is made anew for every proposal, seeded from this strategy's own random state: with
-    the history that is all there is to restore. Known points are not proposed again. Until a first
+    the history that is all there is to restore. Known points are not proposed again: in place of one
+    comes a new point near it, for to ask a sampler that has settled takes ever longer. Until a first
     success tells how many objectives there are, points are drawn uniformly.
     """
 
@@ -44,15 +45,25 @@ class Sampled:
     def ask(self) -> Point | None:
         """Propose what the sampler suggests; None when the space is exhausted."""
         mostly_known = 2 * len(self.seen) >= self.space.size  # suggestions would be in vain
-        for _ in range(TRIES if self.study and not mostly_known else 0):
+        point = None
+        if self.study and not mostly_known:
             point, number = self._suggest()
             if self.seen.add(point):
                 self.open[key(point)] = number
                 return point
-        drawn = self.seen.fresh(self.rng)
-        if drawn is not None:
-            self.seen.add(drawn)
-        return drawn
+            point = self._near(point)
+        point = point or self.seen.fresh(self.rng)
+        if point is not None:
+            self.seen.add(point)
+        return point
+
+    def _near(self, point: Point) -> Point | None:
+        """Return the first new point on a random walk of mutations."""
+        for _ in range(STEPS):
+            point = self.space.mutate(point, self.rng)
+            if point not in self.seen:
+                return point
+        return None
 
     def _suggest(self) -> tuple[Point, int]:
         from optuna.trial import TrialState
