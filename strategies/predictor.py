@@ -118,29 +118,13 @@ class Predictor:
         rewards = blended(targets, weights)
         best = [self.told[i][0] for i in np.argsort(-rewards, kind="stable")[: self.parents]]
         waiting = list(self.open.values())[-IN_FLIGHT:]
-        rows = self._rows([*(point for point, _ in self.told), *waiting])
+        rows = self.codes.rows([*(point for point, _ in self.told), *waiting])
         targets = np.pad(targets, ((0, 0), (0, len(waiting))))  # with zeros, which are the means
-        if self.acquisition == "thompson":
-            pool = self._candidates(best)
-            worth = self._drawn(pool, rows, targets, weights, numbers)
-        else:
-            judge = self._improvement(rows, targets, weights, float(rewards.max()), numbers)
-            pool, worth = self._climbed(best, judge)
+        judge = self._judge(rows, targets, weights, float(rewards.max()), numbers)
+        pool, worth = self._climbed(best, judge)
         yield from (pool[i] for i in np.argsort(-worth, kind="stable")[:EQUALS])
 
-    def _drawn(
-        self,
-        pool: list[Point],
-        rows: Array,
-        targets: Array,
-        weights: Array,
-        numbers: np.random.Generator,
-    ) -> Array:
-        """Return what one function, drawn from one member, gives for each candidate."""
-        asked, each = self._rows(pool), zip(self.surrogates, targets, strict=True)
-        return blended(np.array([s.draw(rows, t, asked, numbers) for s, t in each]), weights)
-
-    def _improvement(
+    def _judge(
         self,
         rows: Array,
         targets: Array,
@@ -148,18 +132,25 @@ class Predictor:
         top: float,
         numbers: np.random.Generator,
     ) -> Callable[[list[Point]], Array]:
-        """Return a function from candidates to the improvement on ``top`` that is expected of them."""
+        """Return a function from candidates to their worth: the improvement expected on ``top``."""
+        standard = self.codes.standard(rows, rows)
+        pairs = self.codes.pairs(standard, standard)
         each = zip(self.surrogates, targets, strict=True)
-        fits = [surrogate.fits(rows, target, numbers) for surrogate, target in each]
+        fits = [surrogate.fits(pairs, target, numbers) for surrogate, target in each]
         luck = numbers.standard_normal((len(targets), DRAWS, 1))
+        one = numbers.integers(self.members)
 
-        def improvement(points: list[Point]) -> Array:
-            across = self.codes.apart(rows, self._rows(points))
+        def worth(points: list[Point]) -> Array:
+            asked = self.codes.standard(self.codes.rows(points), rows)
+            across = self.codes.pairs(standard, asked)
             found = [fit.predict(across) for row in fits for fit in row]
             means, deviations = (
                 np.array(part).reshape(len(fits), -1, len(points))
                 for part in zip(*found, strict=True)
             )
+            if self.acquisition == "thompson":
+                drawn = means[:, one] + deviations[:, one] * numbers.standard_normal(len(points))
+                return blended(drawn, weights)
             if len(fits) == 1:
                 return expected(means[0], deviations[0], top)
             drawn = means[:, :, None] + deviations[:, :, None] * luck[:, None]
@@ -167,7 +158,7 @@ class Predictor:
             # far from any improvement no draw shows one: there the mean decides
             return np.asarray((np.maximum(gain, 0.0) + 1e-3 * gain).mean(axis=(0, 1)))
 
-        return improvement
+        return worth
 
     def _climbed(
         self, best: list[Point], judge: Callable[[list[Point]], Array]
@@ -183,9 +174,6 @@ class Predictor:
                 children = (self.space.mutate(p, self.rng) for p in top for _ in range(CHILDREN))
                 new = self._fresh(children, set(map(key, pool)))
         return pool, worth
-
-    def _rows(self, points: list[Point]) -> Array:
-        return np.array([self.codes.row(point) for point in points]).reshape(-1, self.codes.width)
 
     def _targets(self) -> Array:
         """Return the scores of all results, (objectives, results)."""
