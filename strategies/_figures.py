@@ -40,8 +40,9 @@ def lengths(graph: Graph) -> tuple[Lengths, ...]:
                     reached.append(joined((*far, sources[i]) for i, far in result.items()))
             else:
                 layer = int(content.macs > 0 and content.params > 0)
-                found = joined((layer, layer, source) for source in sources)
-                reached += [found] * len(content.outputs)
+                alone = len(sources) == 1 and not layer
+                parts = ((layer, layer, source) for source in sources)
+                reached += [sources[0] if alone else joined(parts)] * len(content.outputs)
         known = graph.__dict__["_lengths"] = tuple(reached[value] for value in graph.results)
     return known
 

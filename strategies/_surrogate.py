@@ -121,9 +121,7 @@ class Surrogate:
         self.members = [fit.member for fit in found]
         return found
 
-    def _walked(
-        self, member: Array, pairs: Pairs, target: Array, rng: np.random.Generator
-    ) -> Fit:
+    def _walked(self, member: Array, pairs: Pairs, target: Array, rng: np.random.Generator) -> Fit:
         fit = Fit(pairs, target, member)
         for _ in range(self.steps):
             tried = Fit(pairs, target, self._step(fit.member, rng))

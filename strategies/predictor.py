@@ -19,8 +19,8 @@ from strategies._surrogate import Array, Codes, Surrogate, scores
 ACQUISITIONS = ("improvement", "thompson")
 PREFERENCES = ("params", "macs")
 STEPS = 2  # of each member's chain before each proposal
-CLIMBS, CLIMBERS, CHILDREN = 2, 10, 10  # rounds in which the most promising candidates are mutated
-EQUALS = 50  # candidates that are known networks in other words, before a uniform draw
+CLIMBS, CHILDREN = 8, 4  # most rounds in which the most promising candidate is mutated; how often
+PATIENCE = 2  # rounds in a row without a more promising one that end this
 HISTORY = 300  # results the predictors learn from: of more, the best half and the latest half
 DRAWS = 32  # of each member's predictions, where several objectives are made one
 IDEAL = 3.0  # a score that hardly any result exceeds: shortfalls of it are weighed
@@ -32,11 +32,12 @@ class Predictor:
 
     As in BANANAS (White et al., 2021): an ensemble with uncertainty, and candidates near the
     `parents` best points; as in BRP-NAS (Dudziak et al., 2020) what is learnt is the order of
-    rewards. The members are Gaussian processes over decisions (`strategies._surrogate`) in place of
-    neural networks: they learn from five results, in milliseconds. A `random` share of the first
-    candidates are uniform draws; the most promising are mutated again, twice. Proposals without a
-    result yet count as average ones (Ginsbourger et al., 2010), so that workers do not crowd.
-    ``acquisition="thompson"`` takes the best of one function drawn from one member, as BANANAS does.
+    rewards. The members are Gaussian processes (`strategies._surrogate`) in place of neural networks:
+    they learn from five results, in milliseconds. As in NAS-BOWL (Ru et al., 2021) they look at the
+    network as well as at its decisions. A `random_share` of the first candidates are uniform draws;
+    the most promising so far is mutated again and again. Proposals without a result yet count as
+    average ones (Ginsbourger et al., 2010), so that workers do not crowd. ``acquisition="thompson"``
+    takes the best of values drawn from one member, each by itself, as BANANAS does.
 
     The first `warmup` points are each the largest of four uniform draws by `prefer`, the simplest
     score that needs no training; with None they are uniform. With `grow` above 0 points begin small
@@ -54,9 +55,9 @@ class Predictor:
         warmup: int = 5,
         prefer: Literal["params", "macs"] | None = "macs",
         members: int = 4,
-        candidates: int = 100,
-        random_share: float = 0.5,
-        parents: int = 10,
+        candidates: int = 10,
+        random_share: float = 0.3,
+        parents: int = 5,
         acquisition: Literal["improvement", "thompson"] = "improvement",
         grow: int = 0,
     ) -> None:
@@ -85,21 +86,28 @@ class Predictor:
         trained = self.count >= self.warmup and self.told and self.codes.width > 0
         point = None
         if trained and not mostly_known:
-            point = next(filter(self._unlike, self._ranked()), None)
+            point = self._best()
         elif not mostly_known:
             point = self._first()
-        point = self._note(point or self.seen.fresh(self.rng))
+        point = point or self.seen.fresh(self.rng)
         if point is not None:
+            self._note(point)
             self.open[key(point)] = point
         return point
 
-    def _note(self, point: Point | None) -> Point | None:
-        if point is not None and self.seen.add(point):
-            self.networks.add(self._network(point))
-        return point
+    def _best(self) -> Point | None:
+        """Return the most promising candidate whose network is new."""
+        for point in self._ranked():
+            network = self._network(point)
+            if network not in self.networks:
+                self.seen.add(point)
+                self.networks.add(network)
+                return point
+        return None
 
-    def _unlike(self, point: Point) -> bool:
-        return self._network(point) not in self.networks
+    def _note(self, point: Point) -> None:
+        if self.seen.add(point):
+            self.networks.add(self._network(point))
 
     def _network(self, point: Point) -> int:
         return int(self.space.fingerprint(point)[:16], 16)
@@ -122,7 +130,7 @@ class Predictor:
         targets = np.pad(targets, ((0, 0), (0, len(waiting))))  # with zeros, which are the means
         judge = self._judge(rows, targets, weights, float(rewards.max()), numbers)
         pool, worth = self._climbed(best, judge)
-        yield from (pool[i] for i in np.argsort(-worth, kind="stable")[:EQUALS])
+        yield from (pool[i] for i in np.argsort(-worth, kind="stable"))
 
     def _judge(
         self,
@@ -164,15 +172,16 @@ class Predictor:
         self, best: list[Point], judge: Callable[[list[Point]], Array]
     ) -> tuple[list[Point], Array]:
         """Return candidates and their worth: the first ones, and mutations of the most promising."""
-        pool, worth, new = list[Point](), np.zeros(0), self._candidates(best)
-        for climb in range(CLIMBS + 1):
-            if new:
-                pool += new
-                worth = np.append(worth, judge(new))
-            if climb < CLIMBS:
-                top = [pool[i] for i in np.argsort(-worth, kind="stable")[:CLIMBERS]]
-                children = (self.space.mutate(p, self.rng) for p in top for _ in range(CHILDREN))
-                new = self._fresh(children, set(map(key, pool)))
+        pool, idle = self._candidates(best), 0
+        worth = judge(pool) if pool else np.zeros(0)
+        for _ in range(CLIMBS if pool else 0):
+            top = int(worth.argmax())
+            children = (self.space.mutate(pool[top], self.rng) for _ in range(CHILDREN))
+            if new := self._fresh(children, set(map(key, pool))):
+                pool, worth = pool + new, np.append(worth, judge(new))
+            idle = idle + 1 if int(worth.argmax()) == top else 0
+            if idle == PATIENCE:
+                break
         return pool, worth
 
     def _targets(self) -> Array:
