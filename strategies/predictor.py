@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -172,13 +172,16 @@ class Predictor:
         self, best: list[Point], judge: Callable[[list[Point]], Array]
     ) -> tuple[list[Point], Array]:
         """Return candidates and their worth: the first ones, and mutations of the most promising."""
-        pool, idle = self._candidates(best), 0
+        found, idle = self._candidates(best), 0
+        pool = list(found.values())
         worth = judge(pool) if pool else np.zeros(0)
         for _ in range(CLIMBS if pool else 0):
             top = int(worth.argmax())
             children = (self.space.mutate(pool[top], self.rng) for _ in range(CHILDREN))
-            if new := self._fresh(children, set(map(key, pool))):
-                pool, worth = pool + new, np.append(worth, judge(new))
+            if new := self._fresh(children, found):
+                found |= new
+                pool += new.values()
+                worth = np.append(worth, judge(list(new.values())))
             idle = idle + 1 if int(worth.argmax()) == top else 0
             if idle == PATIENCE:
                 break
@@ -188,7 +191,7 @@ class Predictor:
         """Return the scores of all results, (objectives, results)."""
         return np.array([scores(np.array(c)) for c in zip(*(v for _, v in self.told), strict=True)])
 
-    def _candidates(self, best: list[Point]) -> list[Point]:
+    def _candidates(self, best: list[Point]) -> dict[int, Point]:
         def points() -> Iterator[Point]:
             for _ in range(self.candidates):
                 if self.rng.random() < self.random_share:
@@ -199,16 +202,16 @@ class Predictor:
                         point = self.space.mutate(point, self.rng)
                     yield point
 
-        return self._fresh(points(), set())
+        return self._fresh(points(), ())
 
-    def _fresh(self, points: Iterator[Point], known: set[int]) -> list[Point]:
-        """Return the distinct points that are new and small enough."""
+    def _fresh(self, points: Iterator[Point], known: Container[int]) -> dict[int, Point]:
+        """Return the distinct points that are new and small enough, by their keys."""
         cap, found = self._cap(), dict[int, Point]()
         for point in points:
             name = key(point)
             if len(point) <= cap and name not in self.seen.keys and name not in known:
                 found[name] = point
-        return list(found.values())
+        return found
 
     def _cap(self) -> float:
         """Return how many decisions may be active by now."""
