@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular  # type: ignore[import-untyped,unused-ignore]
 
 from nasflow.ir import Decision, Point, Space
+from strategies._figures import COUNT, figures
+from strategies._points import key
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -17,16 +20,35 @@ ABSENT = -1.0  # the code of a decision that is inactive
 # Medians of the priors: of a decision's rate, of the noise's variance, of the share of the variance
 # that is a sum over decisions.
 RATE, NOISE, SHARE = 0.3, 0.05, 0.7
+TREND = 1.0  # variance of a figure's slope, in scores for a deviation
+KNOWN = 5_000  # points whose rows are remembered
+
+
+class Pairs(NamedTuple):
+    """How far apart points are, and what they share; ``first`` and ``second`` are two rows of points.
+
+    Attributes:
+        decisions: (decisions, first, second), distances of 0 to 1.
+        figures: (figures, first, second), distances in standard deviations.
+        trend: (first, second), the covariance of what is linear in figures.
+        own: (second,), the variance of that.
+    """
+
+    decisions: Array
+    figures: Array
+    trend: Array
+    own: Array
 
 
 class Codes:
-    """Write points as rows of numbers, and measure how far rows are apart decision by decision.
+    """Write points as rows of numbers, and tell how far rows are apart.
 
     A row holds for each searched decision of two options or more the position of its option, from 0
-    to 1.
+    to 1, and then the `figures` of the point's network.
     """
 
     def __init__(self, space: Space) -> None:
+        self.space = space
         self.decisions: list[Decision] = [
             d for d in space.decisions if d.searched and len(d.options) > 1
         ]
@@ -36,62 +58,76 @@ class Codes:
             {option: i / (len(d.options) - 1) for i, option in enumerate(d.options)}
             for d in self.decisions
         ]
+        self.known: dict[int, list[float]] = {}  # rows by keys: to bind takes most of the time
 
-    def row(self, point: Point) -> list[float]:
-        """Return a point's numbers."""
-        return [
-            code[point[d.name]] if d.name in point else ABSENT
-            for d, code in zip(self.decisions, self.codes, strict=True)
-        ]
+    def rows(self, points: Sequence[Point]) -> Array:
+        """Return the numbers of points."""
+        if len(self.known) > KNOWN:
+            self.known.clear()
+        return np.array([self._row(point) for point in points]).reshape(-1, self.width + COUNT)
 
-    def apart(self, first: Array, second: Array) -> Array:
-        """Return distances of 0 to 1, (decisions, first, second): of order, or whether they differ."""
-        found = np.empty((self.width, len(first), len(second)))
+    def _row(self, point: Point) -> list[float]:
+        name = key(point)
+        if name not in self.known:
+            codes = (
+                code[point[d.name]] if d.name in point else ABSENT
+                for d, code in zip(self.decisions, self.codes, strict=True)
+            )
+            self.known[name] = [*codes, *figures(self.space.bind(point))]
+        return self.known[name]
+
+    def standard(self, rows: Array, told: Array) -> Array:
+        """Return rows whose figures are of mean 0 and deviation 1 in those of ``told``."""
+        spread = told[:, self.width :].std(axis=0)
+        found = rows.copy()
+        found[:, self.width :] -= told[:, self.width :].mean(axis=0)
+        found[:, self.width :] /= np.where(spread > 1e-9, spread, np.inf)  # what is constant is 0
+        return found
+
+    def pairs(self, first: Array, second: Array) -> Pairs:
+        """Return how far apart rows are; decisions by order, or whether they differ."""
+        apart = np.empty((self.width, len(first), len(second)))
         for j, ordered in enumerate(self.ordered):
             here, there = first[:, None, j], second[None, :, j]
-            np.not_equal(here, there, out=found[j])
+            np.not_equal(here, there, out=apart[j])
             if ordered:
                 both = (here != ABSENT) & (there != ABSENT)
-                np.copyto(found[j], np.abs(here - there), where=both)
-        return found
+                np.copyto(apart[j], np.abs(here - there), where=both)
+        here, there = first[:, self.width :], second[:, self.width :]
+        figures_apart = np.abs(here.T[:, :, None] - there.T[:, None, :])
+        return Pairs(apart, figures_apart, TREND * here @ there.T, TREND * (there**2).sum(axis=1))
 
 
 class Surrogate:
-    """An ensemble of Gaussian processes over points; each has its own rate for every decision.
+    """An ensemble of Gaussian processes over points; each has its own rate for every dimension.
 
     The covariance of two points is in part a sum over decisions (what each contributes), in part
-    ``exp(-sum of rate * distance)`` (how they interact), plus noise. A member (the logarithms of its
-    rates and noise, the log-odds of the parts) is a state of a Metropolis chain on the posterior,
+    ``exp(-sum of rate * distance)`` over decisions and figures (how they interact), plus what is
+    linear in figures (the bigger the better, or the worse), plus noise. A member (the logarithms of
+    its rates and noise, the log-odds of the parts) is a state of a Metropolis chain on the posterior,
     so that members disagree on what the results leave open. Targets are the `scores` of rewards.
     """
 
     def __init__(self, codes: Codes, members: int, steps: int, rng: np.random.Generator) -> None:
-        self.codes, self.steps = codes, steps
+        self.steps, self.rates = steps, codes.width + COUNT
         self.members = [
-            medians(codes.width) + np.append(rng.standard_normal(codes.width), [0.0, 0.0])
+            medians(self.rates) + np.append(rng.standard_normal(self.rates), [0.0, 0.0])
             for _ in range(members)
         ]
-        self.turn = 0
 
-    def fits(self, rows: Array, target: Array, rng: np.random.Generator) -> list[Fit]:
+    def fits(self, pairs: Pairs, target: Array, rng: np.random.Generator) -> list[Fit]:
         """Return every member, each after steps of its chain on these results."""
-        apart = self.codes.apart(rows, rows)
-        return [self._walked(i, apart, target, rng) for i in range(len(self.members))]
+        found = [self._walked(member, pairs, target, rng) for member in self.members]
+        self.members = [fit.member for fit in found]
+        return found
 
-    def _walked(self, index: int, apart: Array, target: Array, rng: np.random.Generator) -> Fit:
-        fit = Fit(apart, target, self.members[index])
+    def _walked(self, member: Array, pairs: Pairs, target: Array, rng: np.random.Generator) -> Fit:
+        fit = Fit(pairs, target, member)
         for _ in range(self.steps):
-            tried = Fit(apart, target, self._step(fit.member, rng))
+            tried = Fit(pairs, target, self._step(fit.member, rng))
             if math.log(1.0 - rng.random()) < tried.evidence - fit.evidence:
                 fit = tried
-        self.members[index] = fit.member
         return fit
-
-    def draw(self, rows: Array, target: Array, asked: Array, rng: np.random.Generator) -> Array:
-        """Return the values of one function drawn from the next member, at the points asked for."""
-        index, self.turn = self.turn, (self.turn + 1) % len(self.members)
-        fit = self._walked(index, self.codes.apart(rows, rows), target, rng)
-        return fit.draw(self.codes.apart(rows, asked), self.codes.apart(asked, asked), rng)
 
     def _step(self, member: Array, rng: np.random.Generator) -> Array:
         if rng.random() < 0.5:
@@ -100,22 +136,21 @@ class Surrogate:
             return moved
         return np.asarray(member + 0.3 * rng.standard_normal(len(member)))
 
-    def state(self) -> dict[str, Any]:
-        """Return the members and whose turn it is, as JSON."""
-        return {"members": [member.tolist() for member in self.members], "turn": self.turn}
+    def state(self) -> list[list[float]]:
+        """Return the members, as JSON."""
+        return [member.tolist() for member in self.members]
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: list[list[float]]) -> None:
         """Go on from `state`."""
-        self.members = [np.array(member) for member in state["members"]]
-        self.turn = state["turn"]
+        self.members = [np.array(member) for member in state]
 
 
 class Fit:
     """A Gaussian process of one member, given results; its amplitude is integrated out."""
 
-    def __init__(self, apart: Array, target: Array, member: Array) -> None:
+    def __init__(self, pairs: Pairs, target: Array, member: Array) -> None:
         self.member, count = member, len(target)
-        matrix = covariance(apart, member) + (math.exp(member[-2]) + 1e-8) * np.eye(count)
+        matrix = covariance(pairs, member) + (math.exp(member[-2]) + 1e-8) * np.eye(count)
         self.factor = np.linalg.cholesky(matrix)
         self.whitened = solve_triangular(self.factor, target, lower=True, check_finite=False)
         # an inverse-gamma prior of weight 2 around 1 on the variance of the rewards' scores
@@ -126,36 +161,29 @@ class Fit:
             - 0.5 * float(((member - medians(len(member) - 2)) ** 2).sum())
         )
 
-    def predict(self, across: Array) -> tuple[Array, Array]:
-        """Return means and deviations of candidates so far from the results, (D, results, candidates)."""
-        solved = self._solved(across)
-        variance = np.maximum(1.0 - (solved**2).sum(axis=0), 1e-9)
+    def predict(self, across: Pairs) -> tuple[Array, Array]:
+        """Return means and deviations of candidates, from pairs of the results and them."""
+        between = covariance(across, self.member)
+        solved = solve_triangular(self.factor, between, lower=True, check_finite=False)
+        variance = np.maximum(1.0 + across.own - (solved**2).sum(axis=0), 1e-9)
         return solved.T @ self.whitened, np.sqrt(self.amplitude * variance)
 
-    def draw(self, across: Array, among: Array, rng: np.random.Generator) -> Array:
-        """Return one function of the process at candidates so far from each other, (D, count, count)."""
-        solved, count = self._solved(across), among.shape[1]
-        left = covariance(among, self.member) - solved.T @ solved + 1e-6 * np.eye(count)
-        luck = np.linalg.cholesky(left) @ rng.standard_normal(count)
-        return np.asarray(solved.T @ self.whitened + math.sqrt(self.amplitude) * luck)
 
-    def _solved(self, across: Array) -> Array:
-        between = covariance(across, self.member)
-        return np.asarray(solve_triangular(self.factor, between, lower=True, check_finite=False))
-
-
-def medians(width: int) -> Array:
+def medians(rates: int) -> Array:
     """Return the median member; each of its numbers has a normal prior of deviation 1."""
     return np.append(
-        np.full(width, math.log(RATE)), [math.log(NOISE), math.log(SHARE / (1 - SHARE))]
+        np.full(rates, math.log(RATE)), [math.log(NOISE), math.log(SHARE / (1 - SHARE))]
     )
 
 
-def covariance(apart: Array, member: Array) -> Array:
-    """Return the prior covariance of points so far apart, 1 where they are equal."""
+def covariance(pairs: Pairs, member: Array) -> Array:
+    """Return the prior covariance of pairs of points."""
     rates, share = np.exp(member[:-2]), 1 / (1 + math.exp(-member[-1]))
-    distance = np.tensordot(rates, apart, 1)
-    return np.asarray((1 - share) * np.exp(-distance) + share * (1 - distance / rates.sum()))
+    width = len(pairs.decisions)
+    between = np.tensordot(rates[:width], pairs.decisions, 1)
+    product = np.exp(-between - np.tensordot(rates[width:], pairs.figures, 1))
+    total = 1 - between / rates[:width].sum()
+    return np.asarray((1 - share) * product + share * total + pairs.trend)
 
 
 def scores(rewards: Array) -> Array:

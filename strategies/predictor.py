@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +19,8 @@ from strategies._surrogate import Array, Codes, Surrogate, scores
 ACQUISITIONS = ("improvement", "thompson")
 PREFERENCES = ("params", "macs")
 STEPS = 2  # of each member's chain before each proposal
-CLIMBS, CLIMBERS, CHILDREN = 2, 10, 10  # rounds in which the most promising candidates are mutated
-EQUALS = 50  # candidates that are known networks in other words, before a uniform draw
+CLIMBS, CHILDREN = 8, 4  # most rounds in which the most promising candidate is mutated; how often
+PATIENCE = 2  # rounds in a row without a more promising one that end this
 HISTORY = 300  # results the predictors learn from: of more, the best half and the latest half
 DRAWS = 32  # of each member's predictions, where several objectives are made one
 IDEAL = 3.0  # a score that hardly any result exceeds: shortfalls of it are weighed
@@ -32,11 +32,12 @@ class Predictor:
 
     As in BANANAS (White et al., 2021): an ensemble with uncertainty, and candidates near the
     `parents` best points; as in BRP-NAS (Dudziak et al., 2020) what is learnt is the order of
-    rewards. The members are Gaussian processes over decisions (`strategies._surrogate`) in place of
-    neural networks: they learn from five results, in milliseconds. A `random` share of the first
-    candidates are uniform draws; the most promising are mutated again, twice. Proposals without a
-    result yet count as average ones (Ginsbourger et al., 2010), so that workers do not crowd.
-    ``acquisition="thompson"`` takes the best of one function drawn from one member, as BANANAS does.
+    rewards. The members are Gaussian processes (`strategies._surrogate`) in place of neural networks:
+    they learn from five results, in milliseconds. As in NAS-BOWL (Ru et al., 2021) they look at the
+    network as well as at its decisions. A `random_share` of the first candidates are uniform draws;
+    the most promising so far is mutated again and again. Proposals without a result yet count as
+    average ones (Ginsbourger et al., 2010), so that workers do not crowd. ``acquisition="thompson"``
+    takes the best of values drawn from one member, each by itself, as BANANAS does.
 
     The first `warmup` points are each the largest of four uniform draws by `prefer`, the simplest
     score that needs no training; with None they are uniform. With `grow` above 0 points begin small
@@ -54,9 +55,9 @@ class Predictor:
         warmup: int = 5,
         prefer: Literal["params", "macs"] | None = "macs",
         members: int = 4,
-        candidates: int = 100,
-        random_share: float = 0.5,
-        parents: int = 10,
+        candidates: int = 10,
+        random_share: float = 0.3,
+        parents: int = 5,
         acquisition: Literal["improvement", "thompson"] = "improvement",
         grow: int = 0,
     ) -> None:
@@ -85,21 +86,28 @@ class Predictor:
         trained = self.count >= self.warmup and self.told and self.codes.width > 0
         point = None
         if trained and not mostly_known:
-            point = next(filter(self._unlike, self._ranked()), None)
+            point = self._best()
         elif not mostly_known:
             point = self._first()
-        point = self._note(point or self.seen.fresh(self.rng))
+        point = point or self.seen.fresh(self.rng)
         if point is not None:
+            self._note(point)
             self.open[key(point)] = point
         return point
 
-    def _note(self, point: Point | None) -> Point | None:
-        if point is not None and self.seen.add(point):
-            self.networks.add(self._network(point))
-        return point
+    def _best(self) -> Point | None:
+        """Return the most promising candidate whose network is new."""
+        for point in self._ranked():
+            network = self._network(point)
+            if network not in self.networks:
+                self.seen.add(point)
+                self.networks.add(network)
+                return point
+        return None
 
-    def _unlike(self, point: Point) -> bool:
-        return self._network(point) not in self.networks
+    def _note(self, point: Point) -> None:
+        if self.seen.add(point):
+            self.networks.add(self._network(point))
 
     def _network(self, point: Point) -> int:
         return int(self.space.fingerprint(point)[:16], 16)
@@ -118,29 +126,13 @@ class Predictor:
         rewards = blended(targets, weights)
         best = [self.told[i][0] for i in np.argsort(-rewards, kind="stable")[: self.parents]]
         waiting = list(self.open.values())[-IN_FLIGHT:]
-        rows = self._rows([*(point for point, _ in self.told), *waiting])
+        rows = self.codes.rows([*(point for point, _ in self.told), *waiting])
         targets = np.pad(targets, ((0, 0), (0, len(waiting))))  # with zeros, which are the means
-        if self.acquisition == "thompson":
-            pool = self._candidates(best)
-            worth = self._drawn(pool, rows, targets, weights, numbers)
-        else:
-            judge = self._improvement(rows, targets, weights, float(rewards.max()), numbers)
-            pool, worth = self._climbed(best, judge)
-        yield from (pool[i] for i in np.argsort(-worth, kind="stable")[:EQUALS])
+        judge = self._judge(rows, targets, weights, float(rewards.max()), numbers)
+        pool, worth = self._climbed(best, judge)
+        yield from (pool[i] for i in np.argsort(-worth, kind="stable"))
 
-    def _drawn(
-        self,
-        pool: list[Point],
-        rows: Array,
-        targets: Array,
-        weights: Array,
-        numbers: np.random.Generator,
-    ) -> Array:
-        """Return what one function, drawn from one member, gives for each candidate."""
-        asked, each = self._rows(pool), zip(self.surrogates, targets, strict=True)
-        return blended(np.array([s.draw(rows, t, asked, numbers) for s, t in each]), weights)
-
-    def _improvement(
+    def _judge(
         self,
         rows: Array,
         targets: Array,
@@ -148,18 +140,25 @@ class Predictor:
         top: float,
         numbers: np.random.Generator,
     ) -> Callable[[list[Point]], Array]:
-        """Return a function from candidates to the improvement on ``top`` that is expected of them."""
+        """Return a function from candidates to their worth: the improvement expected on ``top``."""
+        standard = self.codes.standard(rows, rows)
+        pairs = self.codes.pairs(standard, standard)
         each = zip(self.surrogates, targets, strict=True)
-        fits = [surrogate.fits(rows, target, numbers) for surrogate, target in each]
+        fits = [surrogate.fits(pairs, target, numbers) for surrogate, target in each]
         luck = numbers.standard_normal((len(targets), DRAWS, 1))
+        one = numbers.integers(self.members)
 
-        def improvement(points: list[Point]) -> Array:
-            across = self.codes.apart(rows, self._rows(points))
+        def worth(points: list[Point]) -> Array:
+            asked = self.codes.standard(self.codes.rows(points), rows)
+            across = self.codes.pairs(standard, asked)
             found = [fit.predict(across) for row in fits for fit in row]
             means, deviations = (
                 np.array(part).reshape(len(fits), -1, len(points))
                 for part in zip(*found, strict=True)
             )
+            if self.acquisition == "thompson":
+                drawn = means[:, one] + deviations[:, one] * numbers.standard_normal(len(points))
+                return blended(drawn, weights)
             if len(fits) == 1:
                 return expected(means[0], deviations[0], top)
             drawn = means[:, :, None] + deviations[:, :, None] * luck[:, None]
@@ -167,31 +166,32 @@ class Predictor:
             # far from any improvement no draw shows one: there the mean decides
             return np.asarray((np.maximum(gain, 0.0) + 1e-3 * gain).mean(axis=(0, 1)))
 
-        return improvement
+        return worth
 
     def _climbed(
         self, best: list[Point], judge: Callable[[list[Point]], Array]
     ) -> tuple[list[Point], Array]:
         """Return candidates and their worth: the first ones, and mutations of the most promising."""
-        pool, worth, new = list[Point](), np.zeros(0), self._candidates(best)
-        for climb in range(CLIMBS + 1):
-            if new:
-                pool += new
-                worth = np.append(worth, judge(new))
-            if climb < CLIMBS:
-                top = [pool[i] for i in np.argsort(-worth, kind="stable")[:CLIMBERS]]
-                children = (self.space.mutate(p, self.rng) for p in top for _ in range(CHILDREN))
-                new = self._fresh(children, set(map(key, pool)))
+        found, idle = self._candidates(best), 0
+        pool = list(found.values())
+        worth = judge(pool) if pool else np.zeros(0)
+        for _ in range(CLIMBS if pool else 0):
+            top = int(worth.argmax())
+            children = (self.space.mutate(pool[top], self.rng) for _ in range(CHILDREN))
+            if new := self._fresh(children, found):
+                found |= new
+                pool += new.values()
+                worth = np.append(worth, judge(list(new.values())))
+            idle = idle + 1 if int(worth.argmax()) == top else 0
+            if idle == PATIENCE:
+                break
         return pool, worth
-
-    def _rows(self, points: list[Point]) -> Array:
-        return np.array([self.codes.row(point) for point in points]).reshape(-1, self.codes.width)
 
     def _targets(self) -> Array:
         """Return the scores of all results, (objectives, results)."""
         return np.array([scores(np.array(c)) for c in zip(*(v for _, v in self.told), strict=True)])
 
-    def _candidates(self, best: list[Point]) -> list[Point]:
+    def _candidates(self, best: list[Point]) -> dict[int, Point]:
         def points() -> Iterator[Point]:
             for _ in range(self.candidates):
                 if self.rng.random() < self.random_share:
@@ -202,16 +202,16 @@ class Predictor:
                         point = self.space.mutate(point, self.rng)
                     yield point
 
-        return self._fresh(points(), set())
+        return self._fresh(points(), ())
 
-    def _fresh(self, points: Iterator[Point], known: set[int]) -> list[Point]:
-        """Return the distinct points that are new and small enough."""
+    def _fresh(self, points: Iterator[Point], known: Container[int]) -> dict[int, Point]:
+        """Return the distinct points that are new and small enough, by their keys."""
         cap, found = self._cap(), dict[int, Point]()
         for point in points:
             name = key(point)
             if len(point) <= cap and name not in self.seen.keys and name not in known:
                 found[name] = point
-        return list(found.values())
+        return found
 
     def _cap(self) -> float:
         """Return how many decisions may be active by now."""

@@ -7,10 +7,17 @@ import pytest
 
 import nasflow
 from nasflow.errors import ConfigError
+from nasflow.ir import Point
 from nasflow.search.strategy import Result
-from strategies._surrogate import Codes, Surrogate, scores
+from strategies._figures import figures
+from strategies._surrogate import Array, Codes, Surrogate, scores
 from strategies.predictor import Predictor
 from tests.strategies.spaces import flat, gated
+
+
+def standard(codes: Codes, points: list[Point]) -> Array:
+    rows = codes.rows(points)
+    return codes.standard(rows, rows)
 
 
 def test_an_ensemble_orders_points_it_has_not_seen() -> None:
@@ -20,10 +27,10 @@ def test_an_ensemble_orders_points_it_has_not_seen() -> None:
     worth = {"kernels": 2.0, "groups": 0.0}
     rewards = np.array([worth[str(p["kind"])] + float(p["depth"]) for p in points])  # type: ignore[arg-type]
     codes, numbers = Codes(space), np.random.default_rng(0)
-    rows = np.array([codes.row(point) for point in points])
+    rows = standard(codes, points)
     surrogate = Surrogate(codes, 4, 6, numbers)
-    across = codes.apart(rows[:40], rows[40:])
-    fits = surrogate.fits(rows[:40], scores(rewards[:40]), numbers)
+    across = codes.pairs(rows[:40], rows[40:])
+    fits = surrogate.fits(codes.pairs(rows[:40], rows[:40]), scores(rewards[:40]), numbers)
     means = [fit.predict(across)[0] for fit in fits]
     for mean in means:
         assert np.corrcoef(scores(rewards[40:]), mean)[0, 1] > 0.9
@@ -32,36 +39,56 @@ def test_an_ensemble_orders_points_it_has_not_seen() -> None:
 def test_deviations_are_small_where_results_are_and_large_elsewhere() -> None:
     space = flat(9, 9, 9)
     codes, numbers = Codes(space), np.random.default_rng(0)
-    points = [{"d0": i % 3, "d1": i // 3 % 3, "d2": i // 9} for i in range(27)]
-    rows = np.array([codes.row(point) for point in points])
-    rewards = rows.sum(axis=1)
-    far = np.array([codes.row({"d0": 8, "d1": 7, "d2": 8})])
+    points: list[Point] = [{"d0": i % 3, "d1": i // 3 % 3, "d2": i // 9} for i in range(27)]
+    rows = standard(codes, [*points, {"d0": 8, "d1": 7, "d2": 8}])
+    told, far = rows[:27], rows[27:]
     surrogate = Surrogate(codes, 2, 6, numbers)
-    fit = surrogate.fits(rows, scores(rewards), numbers)[0]
-    (known, unknown) = fit.predict(codes.apart(rows, np.concatenate([rows[:1], far])))[1]
+    fit = surrogate.fits(codes.pairs(told, told), scores(told.sum(axis=1)), numbers)[0]
+    (known, unknown) = fit.predict(codes.pairs(told, np.concatenate([told[:1], far])))[1]
     assert known < 0.5 * unknown
 
 
-def test_functions_drawn_have_the_means_and_deviations_predicted() -> None:
-    space = flat(4, 4, 4)
+def test_what_is_linear_in_a_figure_is_learnt_beyond_the_results() -> None:
+    space = nasflow.space("nas_bench_macro")
     codes, numbers = Codes(space), np.random.default_rng(0)
-    rows = np.array([codes.row(point) for point in space.enumerate()])
-    target = scores(rows[:30].sum(axis=1))
-    (fit,) = Surrogate(codes, 1, 6, numbers).fits(rows[:30], target, numbers)
-    across, among = codes.apart(rows[:30], rows[30:]), codes.apart(rows[30:], rows[30:])
-    draws = np.array([fit.draw(across, among, numbers) for _ in range(400)])
-    mean, deviation = fit.predict(across)
-    assert np.abs(draws.mean(axis=0) - mean).max() < 0.3 * deviation.max()
-    assert np.allclose(draws.std(axis=0), deviation, rtol=0.2)
+    points = sorted((space.sample(i) for i in range(40)), key=lambda p: space.bind(p).macs)
+    rows = codes.rows(points)
+    rows = codes.standard(rows, rows[:30])
+    target = scores(np.arange(30.0))
+    surrogate = Surrogate(codes, 2, 6, numbers)
+    for fit in surrogate.fits(codes.pairs(rows[:30], rows[:30]), target, numbers):
+        assert fit.predict(codes.pairs(rows[:30], rows[30:]))[0].mean() > target[15:].mean()
+
+
+def test_a_figure_that_is_the_same_everywhere_tells_nothing() -> None:
+    codes = Codes(flat(3, 3))
+    rows = standard(codes, list(codes.space.enumerate()))
+    assert np.all(rows[:, codes.width :] == 0)
+
+
+def test_shortcuts_shorten_the_shortest_path() -> None:
+    def cell(*edges: str) -> tuple[float, float]:
+        names = ("edge_1_0", "edge_2_0", "edge_2_1", "edge_3_0", "edge_3_1", "edge_3_2")
+        space = nasflow.space("nas_bench_201", cells=1)
+        graph = space.bind(dict(zip(names, edges, strict=True)))
+        _, shortest, longest = figures(graph)
+        assert longest == graph.cost().depth
+        return shortest, longest
+
+    conv, skip, none = "nor_conv_3x3", "skip_connect", "none"
+    assert cell(none, none, none, conv, none, none) == (7, 9)  # three cells; a reduction has 1 or 2
+    assert cell(conv, none, conv, skip, none, conv) == (4, 15)
+    assert cell(skip, none, conv, none, skip, conv) == (4, 12)  # a shortcut over two edges
 
 
 def test_distances_are_of_order_where_there_is_one() -> None:
     space = gated()
     codes = Codes(space)
     names = [decision.name for decision in codes.decisions]
-    three = next(p for p in space.enumerate() if p["depth"] == 3 and p["kind"] == "kernels")
-    rows = [codes.row({**three, "depth": depth}) for depth in (1, 2, 3)]
-    apart = codes.apart(np.array(rows), np.array(rows))[names.index("depth")]
+    rows = standard(
+        codes, [next(p for p in space.enumerate() if p["depth"] == depth) for depth in (1, 2, 3)]
+    )
+    apart = codes.pairs(rows, rows).decisions[names.index("depth")]
     assert apart.tolist() == [[0, 0.5, 1], [0.5, 0, 0.5], [1, 0.5, 0]]
 
 
