@@ -5,25 +5,29 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from nasflow.lower.cut import Cut
 
+BIG: Final = 1 << 18
+"""From how many entries on a matrix is not copied."""
+
 
 class Leaf:
     """What stands for a tensor, or for a window of it, in the graph inside.
 
     It is the same memory, detached. A window that does not lie together is copied for each call:
-    convolutions would do so in both directions, and a matrix product lays the gradient of such a
-    weight out by columns, which takes several times as long to add to rows.
+    convolutions would do so in both directions, and small matrix products are slow on rows that lie
+    apart. Big ones are not (see :mod:`nasflow.lower.linear`), and fresh memory for a big copy is
+    faulted in page by page.
 
     Attributes:
         shared: the tensor.
         cut: the window; None for all of it.
-        apart: the window in the tensor's memory, where it does not lie together.
+        apart: the window in the tensor's memory, where the leaf is a copy of it.
         tensor: the leaf, once :meth:`refresh` made it.
     """
 
@@ -59,7 +63,9 @@ class Leaf:
         self.pointer = self.shared.data_ptr()
         with torch.inference_mode(False):
             self.tensor = self.window(self.shared.detach())
-        self.apart = None if self.tensor.is_contiguous() else self.tensor
+        found = self.tensor
+        copied = not found.is_contiguous() and (found.dim() > 2 or found.numel() < BIG)
+        self.apart = found if copied else None
         if self.cut is not None:
             _hear_once()
 
