@@ -36,8 +36,10 @@ from nasflow.lower.elastic import biggest, drawn
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"size": 96, "classes": 100},
+    "mobilenet_v3": {"sizes": (128, 160)},
     "ofa": {"sizes": (128, 160)},
     "bignas": {"sizes": (128, 160)},
+    "alphanet": {"sizes": (128, 160)},
     "nasvit": {"sizes": (128, 160)},
     "resnet": {"size": 32, "classes": 10, "skeleton": "cifar", "widths": (1, 2), "groups": (1, 4)},
     "vit": {"size": 64, "classes": 10, "patches": (8,), "heads": (3, 6), "depths": (3, 6)},

@@ -48,11 +48,14 @@ class Child(nn.Module):
         if self._stands is None:
             self._stands = stands(leaves(self.plan))
         shared, own = self._stands
-        for leaf, _, _ in own:
-            leaf.refresh()
-        if torch.is_grad_enabled():
-            return Inside.apply(self._work, own, False, len(inputs), *inputs, *shared)
-        return self._work(inputs)
+        tensors = [leaf.refresh() for leaf, _, _ in own]
+        try:
+            if torch.is_grad_enabled():
+                return Inside.apply(self._work, own, tensors, False, len(inputs), *inputs, *shared)
+            return self._work(inputs)
+        finally:
+            for leaf, _, _ in own:
+                leaf.release()
 
     def _work(self, inputs: Sequence[Any]) -> list[Tensor]:
         return self.plan.run(self, self.state, inputs)

@@ -31,7 +31,8 @@ class Cut:
             some of the heads of a fused projection; the last axis first.
         gathers: (axis, its entries) for those that are neither.
         resized: (axis, size) for tables that are interpolated.
-        steps: (size, matrix) for kernels whose centre is mapped, one after the other.
+        steps: (size, matrix) for kernels whose centre, which the window has, is mapped, then the
+            centre of that, and so on.
         geometry: strides of the shared tensor; shape, strides and offset of the window in it.
     """
 
@@ -83,8 +84,8 @@ class Cut:
             cut = cut.index_select(axis, entries)
         for axis, size in self.resized:
             cut = resample(cut, axis, size)
-        for (kernel, _), matrix in zip(self.steps, matrices, strict=True):
-            cut = mapped(cut, kernel, matrix)
+        if self.steps:
+            cut = mapped(cut, [kernel for kernel, _ in self.steps], matrices)
         return cut
 
 
@@ -96,13 +97,15 @@ def cut(
     blocks: list[tuple[int, int, int]] = []
     gathers: list[tuple[int, Tensor]] = []
     resized: list[tuple[int, int]] = []
+    centres = list(steps[0][0]) if steps else []
     for number, (axis, span, size) in enumerate(zip(weight.axes, spans, shape, strict=True)):
         window.append(slice(None))
         if axis[0].shrink == "interpolate":
             if len(span) != size:
                 resized.append((number, len(span)))
         elif axis[0].shrink == "transform":
-            continue  # its centre is taken in steps
+            if steps:
+                window[-1] = _middle(size, centres.pop(0))
         elif not isinstance(span.entries, range):
             even = _blocks(span.entries)
             if even is None:
@@ -124,6 +127,11 @@ def cut(
             window[number] = slice(None)
         blocks.clear()
     return Cut(tuple(window), tuple(blocks), tuple(gathers), tuple(resized), steps)
+
+
+def _middle(size: int, taken: int) -> slice:
+    start = (size - taken) // 2
+    return slice(start, start + taken)
 
 
 @functools.lru_cache(KEPT)

@@ -5,41 +5,67 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from nasflow.lower.cut import Cut
 
+BIG: Final = 1 << 18
+"""From how many entries on a matrix is not copied."""
+
 
 class Leaf:
-    """What stands for a tensor, or for a window of it, in the graph inside: its memory, detached.
+    """What stands for a tensor, or for a window of it, in the graph inside.
+
+    It is the same memory, detached. A window that does not lie together is copied for each call:
+    convolutions would do so in both directions, and small matrix products are slow on rows that lie
+    apart. Big ones are not (see :mod:`nasflow.lower.linear`), and fresh memory for a big copy is
+    faulted in page by page.
 
     Attributes:
         shared: the tensor.
         cut: the window; None for all of it.
+        apart: the window in the tensor's memory, where the leaf is a copy of it.
         tensor: the leaf, once :meth:`refresh` made it.
     """
 
-    __slots__ = ("cut", "pointer", "shared", "tensor")
+    __slots__ = ("apart", "cut", "pointer", "shared", "tensor")
 
     def __init__(self, shared: Tensor, cut: Cut | None = None) -> None:
         self.shared, self.cut = shared, cut
+        self.apart: Tensor | None = None
         self.tensor: Any = None
         self.pointer = -1
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Leaf, (self.shared, self.cut)
 
-    def refresh(self) -> None:
-        """Make the leaf; anew where the tensor has other memory, or was frozen or thawed."""
+    def refresh(self) -> Tensor:
+        """Return the leaf; a new one where it is a copy, or the tensor moved, was frozen or thawed."""
         shared = self.shared
-        if self.pointer == shared.data_ptr() and self.tensor.requires_grad == shared.requires_grad:
-            return
-        self.pointer = shared.data_ptr()
+        if self.pointer != shared.data_ptr():
+            self._place()
+        if self.apart is not None:
+            self.tensor = self.apart.contiguous().requires_grad_(shared.requires_grad)
+        elif self.tensor.requires_grad != shared.requires_grad:
+            self.tensor = self.tensor.detach().requires_grad_(shared.requires_grad)
+        return self.tensor
+
+    def release(self) -> None:
+        """Leave a copy to those graphs that it is in."""
+        if self.apart is not None:
+            self.tensor = None
+
+    def _place(self) -> None:
+        """Find the window in the tensor's memory."""
+        self.pointer = self.shared.data_ptr()
         with torch.inference_mode(False):
-            self.tensor = self.window(shared.detach()).requires_grad_(shared.requires_grad)
+            self.tensor = self.window(self.shared.detach())
+        found = self.tensor
+        copied = not found.is_contiguous() and (found.dim() > 2 or found.numel() < BIG)
+        self.apart = found if copied else None
         if self.cut is not None:
             _hear_once()
 
@@ -93,19 +119,25 @@ class Inside(torch.autograd.Function):
         ctx: Any,
         work: Callable[[list[Any]], Sequence[Tensor]],
         leaves: Sequence[Stands],
+        own: Sequence[Tensor],
         keep: bool,
         count: int,
         *tensors: Any,
     ) -> tuple[Tensor, ...]:
-        """Return what ``work`` makes of the first ``count`` tensors; leaves stand for the others."""
+        """Return what ``work`` makes of the first ``count`` tensors; leaves stand for the others.
+
+        ``own`` are the leaves' tensors as they are in this call.
+        """
         ctx.set_materialize_grads(False)
-        needed = ctx.needs_input_grad[4:]
+        # A change of what was copied is noticed as one of what was not.
+        ctx.save_for_backward(*[leaf.shared for leaf, _, _ in leaves if leaf.apart is not None])
+        needed = ctx.needs_input_grad[5:]
         inputs = [
             x.detach().requires_grad_() if needed[i] else x for i, x in enumerate(tensors[:count])
         ]
         with torch.enable_grad():
             results = work(inputs)
-        ctx.leaves, ctx.keep, ctx.tensors = leaves, keep, tensors
+        ctx.leaves, ctx.own, ctx.keep, ctx.tensors = leaves, own, keep, tensors
         ctx.inputs, ctx.results = inputs, results
         found = tuple([x.detach() for x in results])
         ctx.mark_non_differentiable(
@@ -115,36 +147,40 @@ class Inside(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        _ = ctx.saved_tensors
         results, given = [], []
         for result, gradient in zip(ctx.results, gradients, strict=True):
             if gradient is not None and result.requires_grad:
                 results.append(result)
                 given.append(gradient)
         if torch.is_grad_enabled():
-            return (None, None, None, None, *_derived(ctx, results, given))
-        leaves, inputs = ctx.leaves, [x if _needs(x) else None for x in ctx.inputs]
+            return (None, None, None, None, None, *_derived(ctx, results, given))
+        leaves, own = ctx.leaves, ctx.own
+        inputs = [x if _needs(x) else None for x in ctx.inputs]
         try:
-            found = _received(leaves, ctx.tensors[len(inputs) :])
+            found = _received(leaves, own, ctx.tensors[len(inputs) :])
             keep = ctx.keep or torch._C._autograd._get_current_graph_task_keep_graph()
             torch.autograd.backward(results, given, keep)
-            for leaf, at, alone in leaves:
+            for (leaf, at, alone), tensor in zip(leaves, own, strict=True):
                 if alone and found[at] is leaf:
-                    found[at] = leaf.tensor.grad
-            own = [None if x is None else x.grad for x in inputs]
+                    found[at] = tensor.grad
+            asked = [None if x is None else x.grad for x in inputs]
         finally:
-            for leaf, _, _ in leaves:
-                leaf.tensor.grad = None
+            for tensor in own:
+                tensor.grad = None
             for x in inputs:
                 if x is not None:
                     x.grad = None
-        return (None, None, None, None, *own, *found)
+        return (None, None, None, None, None, *asked, *found)
 
 
 def _needs(x: Any) -> bool:
     return isinstance(x, Tensor) and x.requires_grad
 
 
-def _received(leaves: Sequence[Stands], shared: Sequence[Tensor]) -> list[Any]:
+def _received(
+    leaves: Sequence[Stands], tensors: Sequence[Tensor], shared: Sequence[Tensor]
+) -> list[Any]:
     """Give each leaf a gradient to add to.
 
     Return for each tensor the full gradient that autograd is to be given, nothing where the leaves
@@ -153,8 +189,7 @@ def _received(leaves: Sequence[Stands], shared: Sequence[Tensor]) -> list[Any]:
     plain = _unrestricted(shared)
     totals: list[Tensor | None] = [None] * len(shared)
     found: list[Any] = [None] * len(shared)
-    for leaf, at, alone in leaves:
-        tensor = leaf.tensor
+    for (leaf, at, alone), tensor in zip(leaves, tensors, strict=True):
         if not tensor.requires_grad:
             continue
         total = totals[at]
@@ -189,16 +224,16 @@ def _derived(ctx: Any, results: Sequence[Tensor], given: Sequence[Tensor]) -> tu
     """Return the gradients of all tensors as functions of these and of the gradients given."""
     ctx.keep = True  # what is run inside now ends in the same graph
     inputs = ctx.inputs
-    own = [(Leaf(x), i, True) for i, x in enumerate(inputs) if _needs(x)]
-    for leaf, _, _ in own:
-        leaf.tensor = leaf.shared
-    leaves = [*own, *((leaf, at + len(inputs), alone) for leaf, at, alone in ctx.leaves)]
-    leaves = [stand for stand in leaves if stand[0].tensor.requires_grad]
+    asked = [((Leaf(x), i, True), x) for i, x in enumerate(inputs) if _needs(x)]
+    moved = [(leaf, at + len(inputs), alone) for leaf, at, alone in ctx.leaves]
+    pairs = [*asked, *zip(moved, ctx.own, strict=True)]
+    leaves = [stand for stand, tensor in pairs if tensor.requires_grad]
+    own = [tensor for _, tensor in pairs if tensor.requires_grad]
 
     def work(gradients: list[Any]) -> list[Tensor]:
         found = torch.autograd.grad(
             results,
-            [leaf.tensor for leaf, _, _ in leaves],
+            own,
             gradients,
             create_graph=True,
             allow_unused=True,
@@ -210,7 +245,7 @@ def _derived(ctx: Any, results: Sequence[Tensor], given: Sequence[Tensor]) -> tu
             totals[at] = totals[at] + full if at in totals else full
         return list(totals.values())
 
-    found = Inside.apply(work, leaves, True, len(given), *given, *ctx.tensors)
+    found = Inside.apply(work, leaves, own, True, len(given), *given, *ctx.tensors)
     spots = list(dict.fromkeys(at for _, at, _ in leaves))
     by_place = dict(zip(spots, found, strict=True))
     return tuple([by_place.get(i) for i in range(len(ctx.tensors))])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from nasflow.ir.operation import Applied, Call
+from nasflow.lower.linear import linear
 from nasflow.lower.module import Undrawn
 
 CALL: Final = "{self}({all})"
@@ -121,7 +122,7 @@ FUNCTIONS: Final[dict[type[nn.Module], Callable[[Any], Callable[..., Tensor]]]] 
     nn.Conv1d: _convolution(F.conv1d),
     nn.Conv2d: _convolution(F.conv2d),
     nn.Conv3d: _convolution(F.conv3d),
-    nn.Linear: lambda m: F.linear,
+    nn.Linear: lambda m: linear,
     nn.LayerNorm: _layer_norm,
     nn.GroupNorm: _group_norm,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -25,14 +26,30 @@ def resample(table: Tensor, axis: int, size: int) -> Tensor:
     return torch.tensordot(matrix, table, dims=([1], [axis])).movedim(0, axis)
 
 
-def mapped(weight: Tensor, kernel: Sequence[int], matrix: Tensor) -> Tensor:
-    """Return a convolution's weight with the centre of its kernel, of that size, mapped linearly.
+def mapped(
+    weight: Tensor, kernels: Sequence[tuple[int, ...]], matrices: Sequence[Tensor]
+) -> Tensor:
+    """Return a convolution's weight with its kernel mapped linearly, then the centre of that, and so on.
 
-    The matrix, (taps, taps), serves all channels. Cai et al. (2020), section 3.2.
+    Args:
+        weight: its kernel is of the first size.
+        kernels: sizes, biggest first.
+        matrices: for each size one of (taps, taps) that serves all channels. Cai et al. (2020),
+            section 3.2.
     """
-    for axis, size in enumerate(kernel, -len(kernel)):
-        weight = weight.narrow(axis, (weight.shape[axis] - size) // 2, size)
-    return F.linear(weight.flatten(-len(kernel)), matrix).unflatten(-1, tuple(kernel))
+    matrix = matrices[0]  # all steps as one: few rows of small matrices instead of many channels
+    for (before, after), last in zip(pairwise(kernels), matrices[1:], strict=True):
+        matrix = last @ matrix.index_select(0, _centre(before, after, matrix.device))
+    return (weight.flatten(-len(kernels[0])) @ matrix.t()).unflatten(-1, kernels[-1])
+
+
+@functools.lru_cache(KEPT)
+def _centre(old: tuple[int, ...], new: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return which taps of a kernel are the centre of that smaller size, in order."""
+    taps = torch.arange(math.prod(old), device=device).reshape(old)
+    for axis, (before, after) in enumerate(zip(old, new, strict=True)):
+        taps = taps.narrow(axis, (before - after) // 2, after)
+    return taps.flatten()
 
 
 @functools.lru_cache(KEPT)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nasflow import ir
-from nasflow.lower import elastic
+from nasflow.lower import elastic, inside
 from nasflow.lower.elastic import Supernet
 
 
@@ -126,6 +126,37 @@ def test_weights_may_have_other_memory(net: Supernet, x: Tensor) -> None:
 
 
 def test_children_run_under_autocast(net: Supernet, x: Tensor) -> None:
+    net.float()
+    child, module = net.at(NARROW), net.extract(NARROW)
+    for part in (child, module):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss(part, x.float()).backward()
+    assert_gradients(net, module)
+
+
+@pytest.mark.parametrize("big", (0, 1 << 18))
+def test_linear_layers_on_windows_have_the_modules_gradients(
+    x: Tensor, monkeypatch: pytest.MonkeyPatch, big: int
+) -> None:
+    monkeypatch.setattr(elastic, "QUIET", 4)
+    monkeypatch.setattr(inside, "BIG", big)  # from there on the window is not copied
+    width = ir.choice("width", 2, 4, ordered=True)
+    pooled = ir.Mean()(ir.image(3, 6), name="pool")
+    hidden = ir.Activation("tanh")(ir.Linear(width)(pooled, name="first"))
+    net = ir.Space(ir.Linear(width)(hidden, name="second"), name="net").to_supernet(seed=0).double()
+    child, module = net.at(NARROW), net.extract(NARROW)
+    for part in (child, module):
+        loss(part, x).backward()
+        loss(part, x).backward()  # adds to the gradients that are there
+        checkpoint(part, x, use_reentrant=False).square().sum().backward()
+    assert_gradients(net, module)
+    net.zero_grad()
+    module.zero_grad()
+    for part, weights in ((child, net.parameters()), (module, module.parameters())):
+        found = torch.autograd.grad(loss(part, x), list(weights), create_graph=True)
+        sum(gradient.square().sum() for gradient in found).backward()
+    assert_gradients(net, module)
+    net.zero_grad()
     net.float()
     child, module = net.at(NARROW), net.extract(NARROW)
     for part in (child, module):
