@@ -19,10 +19,12 @@ from nasflow.ir.operation import Applied, applied
 from nasflow.ir.types import Type
 
 Bound = tuple[Graph, tuple[int, ...]]  # the graph and which of the block's inputs it uses
-Kept = tuple[Graph, tuple[int, ...] | None, "Single | None"]
-"""The graph, which inputs it uses where not all, and its only node where it is nothing else."""
-Single = tuple[Applied | Graph, tuple[int, ...] | None, str, tuple[int, ...]]
-"""A node's content, which of the block's inputs it takes unless all in order, origin, and taken."""
+Part = tuple[Applied | Graph | None, tuple[int, ...] | None, str, tuple[int, ...]]
+"""What a block adds to the graph around it: a node's content, which of the block's inputs it takes
+unless all in order, the node's origin in the block, and ``taken``. Where a block adds nothing: None,
+and for each of its results which input that is."""
+Kept = tuple[Part, Part, Graph, tuple[int, ...] | None]
+"""What it adds as a branch and when it is called; its graph, and which inputs that uses unless all."""
 MEMO_LIMIT: Final = 200_000
 
 
@@ -57,8 +59,7 @@ class Binder:
         memo, key = self.known(block, types)
         found = memo.get(key)
         if found is None:
-            graph, kept = self._run(block, types, block.name)
-            found = graph, kept if len(kept) < len(types) else None, _single(graph, kept, types)
+            found = _kept(*self._run(block, types, block.name), types)
             if memo is not self.passing:
                 self.count += 1
                 if not memo:
@@ -103,24 +104,20 @@ class _Run:
 
     def graph(self, name: str) -> Bound:
         live = self._live()
-        types, ids = self.types, self.ids
         for step, chosen in reversed(live):
-            if chosen is not None and step.kind == "pick":
-                value = step.inputs[chosen]
-                types[step.first], ids[step.first] = types[value], ids[value]
-                continue
             try:
                 RUN[step.kind](self, step, chosen)
             except NasflowError:
                 self.at = step.name
                 raise
-        block = self.block
-        results = [ids[value] for value in block.results]
-        settings: dict[str, Any] = {"arguments": block.arguments}
+        block, ids = self.block, self.ids
+        arguments: Any = block.arguments
         if block.open_arguments:
-            settings["arguments"] = partial(_arguments, block, self.values)
-        settings["input_names"] = block.input_names or tuple(self.input_names)
-        bound = prune(name, self.inputs, self.nodes, results, self.made, **settings)
+            arguments = partial(_arguments, block, self.values)
+        bound = prune(
+            name, self.inputs, self.nodes, [ids[value] for value in block.results], self.made,
+            arguments=arguments, input_names=block.input_names or self.input_names,
+        )  # fmt: skip
         if block.shares:
             check_sharing(bound[0])
         return bound
@@ -239,16 +236,13 @@ class _Run:
         self._alias(step, 0, step.inputs[self._choice(step) if chosen is None else chosen])
 
     def _enter(self, step: Compiled, chosen: int | None) -> None:
-        """Bind an inner block and add it; a branch of one node or none needs no sub-graph.
-
-        Branches have no weights that others could share.
-        """
+        """Bind an inner block and add it; a branch of one node or none needs no sub-graph."""
         called = step.kind == "call"
         if chosen is None:
             chosen = 0 if called else self._choice(step)
+        take, block, name, weights = step.branches[chosen]
         types, ids, made = self.types, self.ids, self.made
-        operands, block, name = step.branches[chosen]
-        given: tuple[Any, ...] = tuple([types[i] for i in operands])
+        given = tuple(take(types))
         if block.lasting:
             select = block.select
             found = block.known.get(given if select is None else (given, select(self.values)))
@@ -258,30 +252,22 @@ class _Run:
             self.inner = True
             found = self.binder.bind(block, given)
             self.inner = False
-        content: Applied | Graph
-        content, taken, single = found
-        weights, origin = step.weights, ""
-        positions: tuple[int, ...] = ()
-        if not called:
-            weights = name
-            if single is not None:
-                content, taken, inner, positions = single
-                origin = f"{name}/{inner}"
+        content, taken, origin, positions = found[called]
+        inputs = tuple(take(ids))
         if taken is not None:
-            operands = tuple([operands[i] for i in taken])
-        outputs = content.outputs
-        if content.__class__ is Graph and not content.nodes:
-            for position, result in enumerate(content.results):
-                self._alias(step, position, operands[result])
+            inputs = tuple([inputs[i] for i in taken])
+        first = step.first
+        if content is None:
+            for value, result in enumerate(inputs, start=first):
+                types[value], ids[value] = made[result], result
             return
-        inputs = tuple([ids[i] for i in operands])
+        if origin:
+            origin = f"{name}/{origin}"
         self.nodes.append(new_node((name, content, inputs, weights, origin, positions)))
-        value = step.first
-        for output in outputs:
+        for value, output in enumerate(content.outputs, start=first):
             types[value] = output
             ids[value] = len(made)
             made.append(output)
-            value += 1
 
     def _repeat(self, step: Compiled, count: int | None) -> None:
         """Bind the first iterations as a sub-graph that chains them."""
@@ -298,7 +284,7 @@ class _Run:
             captured = [outer[value] for value in group[width:]]
             arguments = chain.carried + [types[value] for value in captured]
             try:
-                graph, kept, _ = self.binder.bind(block, tuple(arguments))
+                _, _, graph, kept = self.binder.bind(block, tuple(arguments))
             except (TypeRuleError, SpaceError) as error:
                 raise type(error)(f"{i}/{error}") from None
             operands = chain.carry + captured
@@ -383,11 +369,17 @@ def _arguments(block: Block, values: Sequence[Scalar]) -> dict[str, Scalar]:
     return found
 
 
-def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Single | None:
-    """Return the only node of a graph that is nothing but that node, else None.
+def _kept(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Kept:
+    """Return all that is remembered of a block's graph; ``kept`` are the inputs that it uses."""
+    used = kept if len(kept) < len(types) else None
+    called: Part = graph, used, "", ()
+    if not graph.nodes:
+        called = None, tuple([kept[result] for result in graph.results]), "", ()
+    return _single(graph, kept, types) or called, called, graph, used
 
-    ``kept`` are the inputs that the graph uses, of a block's with those types.
-    """
+
+def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Part | None:
+    """Return the only node of a graph that is nothing but that node, else None."""
     if len(graph.nodes) != 1:
         return None
     node = graph.nodes[0]

@@ -35,7 +35,7 @@ from nasflow.ir.absorb import (
 )
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
-from nasflow.ir.rules import DIGEST, Kind, digest, items, label, rule
+from nasflow.ir.rules import DIGEST, Kind, Rule, digest, items, label, rule
 from nasflow.ir.shape import INPUT, Entry, Shape
 from nasflow.ir.ties import tell_apart
 from nasflow.ir.types import Type
@@ -91,7 +91,7 @@ class Form:
         self.symbols = [_symbol(i, type_) for i, type_ in enumerate(inputs)]
         self.outline = outline
         self.digests: dict[Free, bytes] = {}
-        self.chain: list[tuple[bytes, bool]] | None = None
+        self.chain: Sequence[tuple[bytes, bool]] | None = None
         if shape.chain is not None:
             first, rest = b"".join(keys[: shape.chain]), b"".join(keys[shape.chain :])
             self.chain = [part for part in ((first, True), (rest, False)) if part[0]]
@@ -158,36 +158,37 @@ class Form:
 
 def form(graph: Graph) -> Form:
     """Return the form of a graph, made once; its shape is made once for all graphs that have it."""
-    found: Form | None = graph.__dict__.get("_form")
+    found: Form | None = graph.rule
     if found is None:
-        found = graph.__dict__["_form"] = _form(graph)
+        found = graph.rule = _form(graph)
     return found
 
 
+def _known(content: Applied | Graph) -> Rule | Form:
+    """Return the rule of an operation, the form of a sub-graph."""
+    return rule(content) if isinstance(content, Applied) else form(content)
+
+
 def _form(graph: Graph) -> Form:
-    if len(graph.nodes) > RECURRING:
+    if len(graph.nodes) > RECURRING or shared_weights(graph):
         return _Draft(graph).form(graph)
-    sharing = shared_weights(graph)
     outline: list[Any] = [len(graph.inputs), graph.results]
     keys: list[Any] = []
     for node in graph.nodes:
-        content: Any = node.content
-        if content.__class__ is Applied:
-            made = content.rule or rule(content)
-        else:
-            made = content.__dict__.get("_form") or form(content)
+        content = node.content
+        made = content.rule or _known(content)
+        if made.outline is None:
+            return _Draft(graph).form(graph)
         outline.append(node.inputs)
         outline.append(made.outline)
         keys += made.labels
-    if sharing or None in outline:
-        return _Draft(graph).form(graph)
     key = tuple(outline)
     shape = _shapes.get(key)
     if shape is None:
         if len(_shapes) == SHAPES:
             _shapes.clear()
         shape = _shapes[key] = _Draft(graph).shape
-    graph.__dict__["_absorbed"] = shape.absorbed
+    graph.moves, graph.absorbed = shape.absorption
     return Form(shape, keys, graph.inputs, shape)
 
 
@@ -202,8 +203,8 @@ class _Draft:
         self.keys: list[Any] = []
         self.zeros: set[int] = set()
         results = self.walk(graph, list(range(len(graph.inputs))), of_results)
-        absorbed = graph.__dict__.setdefault("_absorbed", {})
-        self.shape = Shape(len(graph.inputs), self.entries, results, self.zeros, absorbed)
+        absorption = graph.moves, graph.absorbed
+        self.shape = Shape(len(graph.inputs), self.entries, results, self.zeros, absorption)
 
     def form(self, graph: Graph) -> Form:
         """Return the graph's form where no other graph has its shape."""
@@ -223,39 +224,37 @@ class _Draft:
         owners: dict[str, int] = {}
         zeros, entries, keys = self.zeros, self.entries, self.keys
         for node in graph.nodes:
-            content = node.content
-            args = tuple([values[value] for value in node.inputs])
-            zero = not zeros.isdisjoint(args)
+            content, inputs = node.content, node.inputs
+            made = content.rule or _known(content)
+            chain = made.chain
+            args = (values[inputs[0]],) if len(inputs) == 1 else tuple([values[v] for v in inputs])
+            zero = bool(zeros) and not zeros.isdisjoint(args)
             if sharing and node.weights in sharing:
                 values.extend(self._shared(content, node.weights, args, owners))
-            elif content.__class__ is Applied:
-                made = content.rule or rule(content)
-                kind = made.kind
-                if kind == Kind.PLAIN and not zero and len(made.labels) == 1:
-                    values.append(len(entries))
-                    entries.append((Kind.PLAIN, args, made.own, None))
-                    keys.append(made.label)
-                elif kind == Kind.ALIAS:
-                    values.append(args[0])
-                elif zero or kind == Kind.ZERO:
-                    values.extend(self._with_zeros(content, args, graph, len(values), lookup))
-                else:
-                    more = None
-                    if kind.__class__ is str:
-                        more = within(graph, len(values), kind, lookup)
-                    values.extend(self._spread(kind, made.labels, args, made.own, more))
+            elif chain is None or (zero and chain):
+                values.extend(self._add(content, args, zero, graph, len(values), lookup))
             else:
-                assert isinstance(content, Graph)
-                chain = (content.__dict__.get("_form") or form(content)).chain
-                if chain is None or zero:
-                    values.extend(self._enter(content, args, zero, graph, len(values), lookup))
-                    continue
                 for key, own in chain:
                     keys.append(key)
                     entries.append((Kind.PLAIN, args, own, None))
                     args = (len(entries) - 1,)
                 values.append(args[0])
         return [values[result] for result in graph.results]
+
+    def _add(
+        self, content: Applied | Graph, args: tuple[int, ...], zero: bool, graph: Graph, value: int,
+        lookup: Lookup,
+    ) -> list[int]:  # fmt: skip
+        """Append what is no chain, or takes zeros; ``value`` is its first result in its graph."""
+        if isinstance(content, Graph):
+            return self._enter(content, args, zero, graph, value, lookup)
+        made = rule(content)
+        if zero or made.kind == Kind.ZERO:
+            return self._with_zeros(content, args, graph, value, lookup)
+        more = None
+        if made.kind.__class__ is str:
+            more = within(graph, value, made.kind, lookup)
+        return self._spread(made.kind, made.labels, args, made.own, more)
 
     def _spread(
         self, kind: int | str, labels: Sequence[Any], args: tuple[int, ...], own: bool,

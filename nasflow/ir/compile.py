@@ -22,6 +22,8 @@ from nasflow.ir.trace import Body, Step, operands
 from nasflow.ir.types import Type
 
 Evaluator = Callable[[Sequence[Scalar], Sequence[Type | None]], Any]
+Take = Callable[[list[Any]], Sequence[Any]]
+"""Take a step's operands from a list by value ids, in one call."""
 LASTING_SLOTS: Final = 4
 """Blocks that mention at most so many decisions recur from point to point (a convolution whose
 stride depends on a pick); those that mention more, such as a cell, hardly ever do."""
@@ -47,7 +49,8 @@ class Compiled:
     names: tuple[str, ...] = ()  # of its node, for each branch of a switch
     bodies: tuple[Block, ...] = ()
     operands: tuple[tuple[int, ...], ...] = ()  # for each body (or pick), the values it takes
-    branches: tuple[tuple[tuple[int, ...], Block, str], ...] = ()  # operands, body, name
+    take: Take = tuple
+    branches: tuple[tuple[Take, Block, str, str], ...] = ()  # operands, body, name, weights
     sizes: tuple[int, ...] = ()  # values whose sizes its expressions mention
     reads: tuple[int, ...] | None = None  # what it may need; None where decisions tell
     weights: str = ""
@@ -106,8 +109,7 @@ class Compiler:
             for i in range(step.arity):
                 ids[step.order, i] = len(ids)
             weights = name if step.shared is None else owners.setdefault(step.shared, name)
-            compiled, part = self._step(step, name, first, ids)
-            compiled.weights = weights
+            compiled, part = self._step(step, name, weights, first, ids)
             steps.append(compiled)
             key.append((*part, weights))
         results = tuple(ids[value.step.order, value.index] for value in body.outputs)
@@ -126,11 +128,14 @@ class Compiler:
         return found
 
     def _step(
-        self, step: Step, name: str, first: int, ids: dict[tuple[int, int], int]
+        self, step: Step, name: str, weights: str, first: int, ids: dict[tuple[int, int], int]
     ) -> tuple[Compiled, tuple[Any, ...]]:
         inputs = tuple([ids[value.step.order, value.index] for value, _ in step.inputs])
         bodies = tuple([self.block(body) for body in step.bodies])
-        made = Compiled(step.kind, name, first, step.arity, inputs, names=(name,), bodies=bodies)
+        made = Compiled(
+            step.kind, name, first, step.arity, inputs, names=(name,), bodies=bodies,
+            take=_taker(inputs), weights=weights,
+        )  # fmt: skip
         sizes: set[int] = set()
         texts: list[str] = []
 
@@ -170,7 +175,10 @@ class Compiler:
                 for body in step.bodies
             ])  # fmt: skip
         if step.kind in ("call", "switch"):
-            made.branches = tuple(zip(made.operands, bodies, made.names, strict=True))
+            # Branches have no weights that others could share.
+            owners = (weights,) if step.kind == "call" else made.names
+            takes = map(_taker, made.operands)
+            made.branches = tuple(zip(takes, bodies, made.names, owners, strict=True))
         made.sizes = tuple(sorted(sizes))
         made.reads = _reads(made)
         part = (
@@ -198,6 +206,13 @@ class Compiler:
         number = ids[value.step.order, value.index]
         sizes.add(number)
         return f"t[{number}].size({leaf.axis!r})"
+
+
+def _taker(values: tuple[int, ...]) -> Take:
+    if len(values) > 1:
+        return itemgetter(*values)
+    first = values[0] if values else 0  # as a slice: a single item is to come as a sequence too
+    return itemgetter(slice(first, first + len(values)))
 
 
 def _choose(made: Compiled, step: Step) -> None:

@@ -402,7 +402,7 @@ class Builder:
             return self.block(block, [(way,) for way in singles], path, context)
         binder = Binder()
         binder.values = known
-        graph, kept, _ = binder.bind(block, tuple(way.type for way in singles))
+        _, _, graph, kept = binder.bind(block, tuple(way.type for way in singles))
         given = singles if kept is None else [singles[i] for i in kept]
         if not graph.nodes:
             return [(given[result],) for result in graph.results]
