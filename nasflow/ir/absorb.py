@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any
 
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied

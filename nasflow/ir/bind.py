@@ -12,7 +12,7 @@ from itertools import compress
 from typing import Any, Final
 
 from nasflow.errors import NasflowError, SpaceError, TypeRuleError
-from nasflow.ir.compile import Block, Compiled
+from nasflow.ir.compile import Act, Block, Compiled
 from nasflow.ir.expression import Scalar
 from nasflow.ir.graph import REPEAT, Graph, Node, check_sharing, new_node, prune
 from nasflow.ir.operation import Applied, applied
@@ -23,7 +23,7 @@ Part = tuple[Applied | Graph | None, tuple[int, ...] | None, str, tuple[int, ...
 """What a block adds to the graph around it: a node's content, which of the block's inputs it takes
 unless all in order, the node's origin in the block, and ``taken``. Where a block adds nothing: None,
 and for each of its results which input that is."""
-Kept = tuple[Part, Part, Graph, tuple[int, ...] | None]
+Kept = tuple[tuple[Part, Part], Graph, tuple[int, ...] | None]
 """What it adds as a branch and when it is called; its graph, and which inputs that uses unless all."""
 MEMO_LIMIT: Final = 200_000
 
@@ -103,13 +103,7 @@ class _Run:
         self.inner = False  # whether an error has said already where in an inner block it is
 
     def graph(self, name: str) -> Bound:
-        live = self._live()
-        for step, chosen in reversed(live):
-            try:
-                RUN[step.kind](self, step, chosen)
-            except NasflowError:
-                self.at = step.name
-                raise
+        self._make(self._live())
         block, ids = self.block, self.ids
         arguments: Any = block.arguments
         if block.open_arguments:
@@ -122,51 +116,47 @@ class _Run:
             check_sharing(bound[0])
         return bound
 
-    def _live(self) -> list[tuple[Compiled, Any]]:
-        """Return the steps that the results need, last one first, and what is chosen of each.
+    def _live(self) -> list[Act]:
+        """Return what is done by the steps that the results need, last one first.
 
-        Where sizes decide, nothing is chosen yet (None), and all that may be needed is live.
+        Where sizes decide, nothing is chosen yet, and all that may be needed is live.
         """
         needed, values = self.needed, self.values
         for value in self.block.results:
             needed[value] = 1
-        live: list[tuple[Compiled, Any]] = []
+        live: list[Act] = []
         for step in self.block.backward:
             first = step.first
             if not needed[first] and (
                 step.arity == 1 or not any(needed[first : first + step.arity])
             ):
                 continue
-            chosen = None
-            reads: Sequence[int] | None = step.reads
-            if reads is None:
-                if step.kind == "op":
-                    assert step.gates is not None
-                    chosen = step.gates(values, self.types)
-                    reads = tuple(compress(step.inputs, chosen))
-                else:
-                    chosen = step.options.get(values[step.slot]) if step.options else None
-                    if chosen is None:
-                        chosen = self._choice(step)
-                    if step.kind == "repeat":
-                        groups = (step.inputs, *step.operands[:chosen])
-                        reads = [value for group in groups for value in group]
-                    else:
-                        reads = step.operands[chosen]
-            live.append((step, chosen))
-            for value in reads:
+            act = step.always
+            if act is None:
+                act = step.options.get(values[step.slot]) if step.options else None
+                if act is None:
+                    act = self._act(step)
+            live.append(act)
+            for value in act[2]:
                 needed[value] = 1
         return live
+
+    def _act(self, step: Compiled) -> Act:
+        """Return what a step does where decisions tell, but not one of them alone."""
+        if step.kind != "op":
+            return step.acts[self._choice(step)]
+        assert step.gates is not None
+        opened = step.gates(self.values, self.types)
+        return step, opened, tuple(compress(step.inputs, opened)), None
 
     def _choice(self, step: Compiled) -> int:
         """Return the number of the value or branch that is taken, or of iterations."""
         if step.slot >= 0:
             value = self.values[step.slot]
-            found = step.options.get(value)
         else:
             assert step.index is not None
             value = step.index(self.values, self.types)
-            found = step.keys.get((type(value), value))
+        found = step.keys.get((type(value), value))
         if found is not None:
             return found
         if step.kind == "switch":
@@ -175,7 +165,67 @@ class _Run:
             expected = f"an index from 0 to {len(step.keys) - 1}"
         raise SpaceError(f"{step.name}: expected {expected}, got {value!r}")
 
-    # -- one method for each kind of step ---------------------------------------------------------
+    def _make(self, live: list[Act]) -> None:
+        """Do what the steps do, first ones first.
+
+        Most enter an inner block; a branch of one node or none needs no sub-graph.
+        """
+        values, types, ids, made = self.values, self.types, self.ids, self.made
+        passing, nodes = self.binder.passing, self.nodes
+        for step, chosen, reads, entering in reversed(live):
+            if entering is None:
+                if chosen is None or step.kind != "pick":
+                    self._do(step, chosen)
+                else:
+                    (value,) = reads
+                    types[step.first], ids[step.first] = types[value], ids[value]
+                continue
+            take, block, called, name, weights = entering
+            given = tuple(take(types))
+            if block.lasting:
+                select = block.select
+                found = block.known.get(given if select is None else (given, select(values)))
+            else:
+                found = passing.get((block, given))
+            if found is None:
+                found = self._bind(step, block, given)
+            content, taken, origin, positions = found[0][called]
+            inputs = tuple(take(ids))
+            if taken is not None:
+                inputs = tuple([inputs[i] for i in taken])
+            if content is None:
+                self._pass_on(step, inputs)
+                continue
+            if origin:
+                origin = f"{name}/{origin}"
+            nodes.append(new_node((name, content, inputs, weights, origin, positions)))
+            if step.arity == 1:
+                (types[step.first],) = content.outputs
+                ids[step.first] = len(made)
+                made += content.outputs
+            else:
+                self._results(step.first, content.outputs)
+
+    def _do(self, step: Compiled, chosen: Any) -> None:
+        try:
+            RUN[step.kind](self, step, chosen)
+        except NasflowError:
+            self.at = step.name
+            raise
+
+    def _bind(self, step: Compiled, block: Block, given: tuple[Type, ...]) -> Kept:
+        try:
+            return self.binder.bind(block, given)
+        except NasflowError:
+            self.at, self.inner = step.name, True
+            raise
+
+    def _pass_on(self, step: Compiled, values: Sequence[int]) -> None:
+        """Give values that there are already as a step's results."""
+        for result, value in enumerate(values, start=step.first):
+            self.types[result], self.ids[result] = self.made[value], value
+
+    # -- what the kinds of steps do ---------------------------------------------------------------
 
     def _add(self, step: Compiled, node: Node) -> None:
         self.nodes.append(node)
@@ -188,10 +238,6 @@ class _Run:
             ids[value] = len(made)
             made.append(output)
             value += 1
-
-    def _alias(self, step: Compiled, position: int, value: int) -> None:
-        self.types[step.first + position] = self.types[value]
-        self.ids[step.first + position] = self.ids[value]
 
     def _input(self, step: Compiled, chosen: None) -> None:
         assert step.attributes is not None
@@ -227,47 +273,14 @@ class _Run:
         types, ids = self.types, self.ids
         content = applied(step.operation, attributes, tuple([types[i] for i in inputs]))  # type: ignore[misc]
         if content.idle and (not any(taken[:1]) or content.op.commutative):
-            self._alias(step, 0, inputs[0])
+            self._pass_on(step, [ids[inputs[0]]])
             return  # one that is left of a concatenation stays, as where it stood is known there
         values = tuple([ids[i] for i in inputs])
         self._add(step, new_node((step.name, content, values, step.weights, "", taken)))
 
-    def _pick(self, step: Compiled, chosen: int | None) -> None:
-        self._alias(step, 0, step.inputs[self._choice(step) if chosen is None else chosen])
-
-    def _enter(self, step: Compiled, chosen: int | None) -> None:
-        """Bind an inner block and add it; a branch of one node or none needs no sub-graph."""
-        called = step.kind == "call"
-        if chosen is None:
-            chosen = 0 if called else self._choice(step)
-        take, block, name, weights = step.branches[chosen]
-        types, ids, made = self.types, self.ids, self.made
-        given = tuple(take(types))
-        if block.lasting:
-            select = block.select
-            found = block.known.get(given if select is None else (given, select(self.values)))
-        else:
-            found = self.binder.passing.get((block, given))
-        if found is None:
-            self.inner = True
-            found = self.binder.bind(block, given)
-            self.inner = False
-        content, taken, origin, positions = found[called]
-        inputs = tuple(take(ids))
-        if taken is not None:
-            inputs = tuple([inputs[i] for i in taken])
-        first = step.first
-        if content is None:
-            for value, result in enumerate(inputs, start=first):
-                types[value], ids[value] = made[result], result
-            return
-        if origin:
-            origin = f"{name}/{origin}"
-        self.nodes.append(new_node((name, content, inputs, weights, origin, positions)))
-        for value, output in enumerate(content.outputs, start=first):
-            types[value] = output
-            ids[value] = len(made)
-            made.append(output)
+    def _choose(self, step: Compiled, chosen: None) -> None:
+        """Take the value or branch that sizes choose."""
+        self._make([step.acts[self._choice(step)]])
 
     def _repeat(self, step: Compiled, count: int | None) -> None:
         """Bind the first iterations as a sub-graph that chains them."""
@@ -284,7 +297,7 @@ class _Run:
             captured = [outer[value] for value in group[width:]]
             arguments = chain.carried + [types[value] for value in captured]
             try:
-                _, _, graph, kept = self.binder.bind(block, tuple(arguments))
+                _, graph, kept = self.binder.bind(block, tuple(arguments))
             except (TypeRuleError, SpaceError) as error:
                 raise type(error)(f"{i}/{error}") from None
             operands = chain.carry + captured
@@ -299,7 +312,9 @@ class _Run:
         )  # fmt: skip
         if not graph.nodes:  # what is needed was only passed on
             for position, result in zip(wanted, results, strict=True):
-                self._alias(step, position, values[result])
+                value = self.ids[values[result]]
+                self.types[step.first + position] = self.made[value]
+                self.ids[step.first + position] = value
             return
         inputs = tuple([self.ids[values[i]] for i in used])
         self.nodes.append(Node(step.name, graph, inputs, step.weights))
@@ -347,12 +362,11 @@ class _Chain:
 
 
 RUN: Final[dict[str, Callable[[_Run, Compiled, Any], None]]] = {
-    "call": _Run._enter,
     "input": _Run._input,
     "op": _Run._op,
-    "pick": _Run._pick,
+    "pick": _Run._choose,
     "repeat": _Run._repeat,
-    "switch": _Run._enter,
+    "switch": _Run._choose,
 }
 
 
@@ -375,7 +389,7 @@ def _kept(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Kept:
     called: Part = graph, used, "", ()
     if not graph.nodes:
         called = None, tuple([kept[result] for result in graph.results]), "", ()
-    return _single(graph, kept, types) or called, called, graph, used
+    return (_single(graph, kept, types) or called, called), graph, used
 
 
 def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Part | None:

@@ -47,6 +47,8 @@ LONGEST: Final = 2048
 RECURRING: Final = 12
 """Most nodes of a graph whose shape is likely to recur, and SHAPES so many are remembered."""
 SHAPES: Final = 2_000
+LATEST: Final = 4
+"""Shapes of larger graphs that are remembered: what recurs there is a cell at its other widths."""
 
 NOTHING: Final[Free] = frozenset()
 
@@ -103,7 +105,7 @@ class Form:
             return [key for key, _ in self.chain]
         if self.shape.size <= INLINED:
             return self.keys
-        return [self, *items(len(self.shape.results))]
+        return [self, *items(len(self.shape.results))]  # not kept: it would hold itself
 
     def digest(self, free: Free) -> bytes:
         """Return the digest, where permutations of ``free`` (result, axis) pairs do not matter."""
@@ -170,29 +172,32 @@ def _known(content: Applied | Graph) -> Rule | Form:
 
 
 def _form(graph: Graph) -> Form:
-    if len(graph.nodes) > RECURRING or shared_weights(graph):
+    if shared_weights(graph):
         return _Draft(graph).form(graph)
     outline: list[Any] = [len(graph.inputs), graph.results]
     keys: list[Any] = []
     for node in graph.nodes:
         content = node.content
         made = content.rule or _known(content)
-        if made.outline is None:
-            return _Draft(graph).form(graph)
         outline.append(node.inputs)
         outline.append(made.outline)
         keys += made.labels
+    if None in outline:
+        return _Draft(graph).form(graph)
     key = tuple(outline)
-    shape = _shapes.get(key)
+    small = len(graph.nodes) <= RECURRING
+    shapes, most = (_shapes, SHAPES) if small else (_latest, LATEST)
+    shape = shapes.get(key)
     if shape is None:
-        if len(_shapes) == SHAPES:
-            _shapes.clear()
-        shape = _shapes[key] = _Draft(graph).shape
+        if len(shapes) == most:
+            del shapes[next(iter(shapes))]
+        shape = shapes[key] = _Draft(graph).shape
     graph.moves, graph.absorbed = shape.absorption
-    return Form(shape, keys, graph.inputs, shape)
+    return Form(shape, keys, graph.inputs, shape if small else None)
 
 
 _shapes: Final[dict[tuple[Any, ...], Shape]] = {}
+_latest: Final[dict[tuple[Any, ...], Shape]] = {}
 
 
 class _Draft:

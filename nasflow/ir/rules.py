@@ -62,7 +62,9 @@ def rule(content: Applied) -> Rule:
     if found is None:
         kind, key, own, keeps_zero = _rule(content)
         labels = () if kind == Kind.ALIAS else (key, *items(len(content.outputs)))
-        plain = kind in (Kind.PLAIN, Kind.ALIAS) and len(content.inputs) == len(content.outputs) == 1
+        plain = (
+            kind in (Kind.PLAIN, Kind.ALIAS) and len(content.inputs) == len(content.outputs) == 1
+        )
         chain = tuple([(label, own) for label in labels]) if plain else None
         outline = None if kind == Kind.ZERO else _outline(content, kind, own)
         found = content.rule = Rule(kind, key, own, keeps_zero, labels, chain, outline)

@@ -361,7 +361,7 @@ class Builder:
     def _number(self, step: Compiled, values: list[Any], when: When) -> int:
         known = self.values(when)
         if step.slot >= 0:
-            return step.options[known[step.slot]]
+            return step.options[known[step.slot]][1]
         assert step.index is not None
         value = step.index(known, self._sizes(step.index, values, step.name))
         return step.keys[type(value), value]
@@ -402,7 +402,7 @@ class Builder:
             return self.block(block, [(way,) for way in singles], path, context)
         binder = Binder()
         binder.values = known
-        _, _, graph, kept = binder.bind(block, tuple(way.type for way in singles))
+        _, graph, kept = binder.bind(block, tuple(way.type for way in singles))
         given = singles if kept is None else [singles[i] for i in kept]
         if not graph.nodes:
             return [(given[result],) for result in graph.results]
