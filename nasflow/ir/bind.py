@@ -47,16 +47,13 @@ class Binder:
             self.lasting, self.count = [], 0
         return self._run(block, (), name)[0]
 
-    def known(self, block: Block, types: tuple[Type, ...]) -> tuple[dict[Any, Kept], Any]:
-        """Return where the block's graph at these input types is remembered, and its key there."""
-        if not block.lasting:
-            return self.passing, (block, types)
-        select = block.select
-        return block.known, types if select is None else (types, select(self.values))
-
     def bind(self, block: Block, types: tuple[Type, ...]) -> Kept:
         """Return the block's graph at these input types."""
-        memo, key = self.known(block, types)
+        memo: dict[Any, Kept] = self.passing
+        key: Any = block, types
+        if block.lasting:
+            memo, select = block.known, block.select
+            key = types if select is None else (types, select(self.values))
         found = memo.get(key)
         if found is None:
             found = _kept(*self._run(block, types, block.name), types)
@@ -291,18 +288,16 @@ class _Run:
         for group in step.operands[:count]:
             for value in group[width:]:
                 outer.setdefault(value, width + len(outer))
-        types: list[Any] = [self.types[i] for i in (*step.inputs, *outer)]
+        values = (*step.inputs, *outer)
+        types: list[Any] = [self.types[i] for i in values]
         chain = _Chain(types, width)
         for i, (block, group) in enumerate(zip(step.bodies[:count], step.operands, strict=False)):
-            captured = [outer[value] for value in group[width:]]
-            arguments = chain.carried + [types[value] for value in captured]
+            operands = chain.carry + [outer[value] for value in group[width:]]
             try:
-                _, graph, kept = self.binder.bind(block, tuple(arguments))
+                found = self.binder.bind(block, tuple([chain.made[k] for k in operands]))
             except (TypeRuleError, SpaceError) as error:
                 raise type(error)(f"{i}/{error}") from None
-            operands = chain.carry + captured
-            chain.add(str(i), graph, operands if kept is None else [operands[k] for k in kept])
-        values = (*step.inputs, *outer)
+            chain.add(str(i), found, operands)
         # A value that nobody needs is no result: iterations that only feed it are not part either.
         wanted = [i for i in range(width) if self.needed[step.first + i]]
         results = [chain.carry[position] for position in wanted]
@@ -335,30 +330,30 @@ class _Chain:
     def __init__(self, types: list[Any], width: int) -> None:
         self.nodes: list[Node] = []
         self.carry = list(range(width))
-        self.carried = types[:width]
         self.made = list(types)  # types of all values, by their ids
 
-    def add(self, name: str, graph: Graph, operands: list[int]) -> None:
+    def add(self, name: str, found: Kept, operands: list[int]) -> None:
         """Append an iteration; one without nodes only passes values on."""
+        _, graph, kept = found
+        if kept is not None:
+            operands = [operands[k] for k in kept]
         if not graph.nodes:
-            self.carry = [operands[r] for r in graph.results]
-            self.carried = [graph.inputs[r] for r in graph.results]
+            self.carry = [operands[result] for result in graph.results]
             return
         content: Applied | Graph = graph
-        taken, origin = operands, ""
+        inputs, origin = tuple(operands), ""
         positions: tuple[int, ...] = ()
         results: Sequence[int] = range(len(operands), len(operands) + len(graph.results))
         if len(graph.nodes) == 1:  # one node, beside values that are only passed on
             (single,) = graph.nodes
-            content, taken = single.content, [operands[k] for k in single.inputs]
+            content, inputs = single.content, tuple([operands[k] for k in single.inputs])
             origin, positions = f"{name}/{single.origin or single.name}", single.taken
             results = graph.results
         first = len(self.made)
         self.made += content.outputs
         values = [*operands, *range(first, len(self.made))]
         self.carry = [values[result] for result in results]
-        self.nodes.append(new_node((name, content, tuple(taken), name, origin, positions)))
-        self.carried = list(graph.outputs)
+        self.nodes.append(new_node((name, content, inputs, name, origin, positions)))
 
 
 RUN: Final[dict[str, Callable[[_Run, Compiled, Any], None]]] = {

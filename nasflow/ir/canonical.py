@@ -124,15 +124,15 @@ class Form:
     def terms(self, free: Free, marks: dict[int, bytes]) -> tuple[list[Any], list[bytes]]:
         """Return the terms of all entries and of the shared ones, marked ones told apart."""
         terms: list[Any] = list(self.symbols)
+        shared: list[bytes] = []
         append = terms.append
-        shape = self.shape
-        entries, uses, spelled = shape.entries, shape.uses, shape.spelled
-        shared = dict.fromkeys(shape.named, b"")
-        for e, key in enumerate(self.keys, start=shape.inputs):
-            if not uses[e]:
+        shape, first = self.shape, self.shape.inputs
+        spelled = shape.spelled
+        entries = zip(shape.entries[first:], shape.uses[first:], self.keys, strict=True)
+        for e, ((kind, taken, own, more), used, key) in enumerate(entries, start=first):
+            if not used:
                 append(None)
                 continue
-            kind, taken, own, more = entries[e]
             if kind == 0:
                 if more is not None:
                     key = key.digest(frozenset([pair for pair, when in more if holds(when, free)]))
@@ -149,10 +149,11 @@ class Form:
                 if kind.__class__ is not str or holds(more, free):
                     parts.sort()
                 term = _tuple(key, parts)
-            if own and e in shared:
-                term = shared[e] = digest(b"shared" + marks.get(e, b"") + term)
+            if used > 1 and own:
+                term = digest(b"shared" + marks.get(e, b"") + term)
+                shared.append(term)
             append(term)
-        return terms, list(shared.values())
+        return terms, shared
 
 
 # -- from a graph to its form ---------------------------------------------------------------------
