@@ -50,10 +50,11 @@ class Binder:
     def bind(self, block: Block, types: tuple[Type, ...]) -> Kept:
         """Return the block's graph at these input types."""
         memo: dict[Any, Kept] = self.passing
-        key: Any = block, types
+        given: Any = types[0] if len(types) == 1 else types
+        key = block, given
         if block.lasting:
             memo, select = block.known, block.select
-            key = types if select is None else (types, select(self.values))
+            key = given if select is None else (given, select(self.values))
         found = memo.get(key)
         if found is None:
             found = _kept(*self._run(block, types, block.name), types)
@@ -169,6 +170,8 @@ class _Run:
         """
         values, types, ids, made = self.values, self.types, self.ids, self.made
         passing, nodes = self.binder.passing, self.nodes
+        given: Any
+        inputs: tuple[int, ...]
         for step, chosen, reads, entering in reversed(live):
             if entering is None:
                 if chosen is None or step.kind != "pick":
@@ -177,17 +180,22 @@ class _Run:
                     (value,) = reads
                     types[step.first], ids[step.first] = types[value], ids[value]
                 continue
-            take, block, called, name, weights = entering
-            given = tuple(take(types))
+            operands, block, called, name, weights = entering
+            if len(operands) == 1:
+                (operand,) = operands
+                given = types[operand]
+                inputs = (ids[operand],)
+            else:
+                given = tuple([types[i] for i in operands])
+                inputs = tuple([ids[i] for i in operands])
             if block.lasting:
                 select = block.select
                 found = block.known.get(given if select is None else (given, select(values)))
             else:
                 found = passing.get((block, given))
             if found is None:
-                found = self._bind(step, block, given)
+                found = self._bind(step, block, [types[i] for i in operands])
             content, taken, origin, positions = found[0][called]
-            inputs = tuple(take(ids))
             if taken is not None:
                 inputs = tuple([inputs[i] for i in taken])
             if content is None:
@@ -210,9 +218,9 @@ class _Run:
             self.at = step.name
             raise
 
-    def _bind(self, step: Compiled, block: Block, given: tuple[Type, ...]) -> Kept:
+    def _bind(self, step: Compiled, block: Block, given: Sequence[Any]) -> Kept:
         try:
-            return self.binder.bind(block, given)
+            return self.binder.bind(block, tuple(given))
         except NasflowError:
             self.at, self.inner = step.name, True
             raise

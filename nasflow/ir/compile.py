@@ -22,9 +22,7 @@ from nasflow.ir.trace import Body, Step, operands
 from nasflow.ir.types import Type
 
 Evaluator = Callable[[Sequence[Scalar], Sequence[Type | None]], Any]
-Take = Callable[[list[Any]], Sequence[Any]]
-"""Take a step's operands from a list by value ids, in one call."""
-Entering = tuple[Take, "Block", bool, str, str]
+Entering = tuple[tuple[int, ...], "Block", bool, str, str]
 """To enter an inner block: its operands, the block, whether it is called, and name and weights of
 the node."""
 Act = tuple["Compiled", Any, Sequence[int], Entering | None]
@@ -55,7 +53,6 @@ class Compiled:
     names: tuple[str, ...] = ()  # of its node, for each branch of a switch
     bodies: tuple[Block, ...] = ()
     operands: tuple[tuple[int, ...], ...] = ()  # for each body (or pick), the values it takes
-    take: Take = tuple
     acts: tuple[Act, ...] = ()  # by what is chosen
     always: Act | None = None  # where that is not to be chosen before sizes are known
     sizes: tuple[int, ...] = ()  # values whose sizes its expressions mention
@@ -140,7 +137,7 @@ class Compiler:
         bodies = tuple([self.block(body) for body in step.bodies])
         made = Compiled(
             step.kind, name, first, step.arity, inputs, names=(name,), bodies=bodies,
-            take=_taker(inputs), weights=weights,
+            weights=weights,
         )  # fmt: skip
         sizes: set[int] = set()
         texts: list[str] = []
@@ -213,13 +210,6 @@ class Compiler:
         return f"t[{number}].size({leaf.axis!r})"
 
 
-def _taker(values: tuple[int, ...]) -> Take:
-    if len(values) > 1:
-        return itemgetter(*values)
-    first = values[0] if values else 0  # as a slice: a single item is to come as a sequence too
-    return itemgetter(slice(first, first + len(values)))
-
-
 def _choose(made: Compiled, step: Step) -> None:
     """Set what the index of a switch, pick or repeat may be."""
     if step.kind == "switch":
@@ -260,7 +250,7 @@ def _entering(made: Compiled) -> list[Entering]:
     called = made.kind == "call"
     return [
         # Branches have no weights that others could share.
-        (_taker(values), block, called, name, made.weights if called else name)
+        (values, block, called, name, made.weights if called else name)
         for values, block, name in zip(made.operands, made.bodies, made.names, strict=True)
     ]
 
