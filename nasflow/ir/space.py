@@ -81,9 +81,6 @@ class Space:
             )
             for d in self.decisions
         )
-        self._distinct = tuple({id(gate): gate for _, gate, _, _ in self._rows if gate}.values())
-        self._tables = tuple({(type(o), o): o for o in d.options} for d in self.decisions)
-        self._defaults = tuple(None if d.searched else d.default for d in self.decisions)
         compiler = Compiler({id(d): slot for slot, d in enumerate(self.decisions)})
         self._block = compiler.block(body)
         self._binder = Binder()
@@ -142,24 +139,6 @@ class Space:
             for name in point:
                 if name not in self._names:
                     self.decision(str(name))
-        return self._at_once(point) or self._one_by_one(point)
-
-    def _at_once(self, point: Mapping[str, Any]) -> Point | None:
-        """Complete a point of all decisions; None unless its values are plain and legal, all active.
-
-        Every point is completed when it is drawn and when it is bound, hence no loop in Python.
-        """
-        values = list(map(point.get, self._slots, self._defaults))
-        kinds = list(map(type, values))
-        if not _SINGLE.issuperset(kinds):
-            return None
-        found = list(map(dict.get, self._tables, zip(kinds, values, strict=True)))
-        if None in found:
-            return None
-        full = dict(zip(self._slots, found, strict=True))
-        return full if all(active(gate, full, self._names) for gate in self._distinct) else None
-
-    def _one_by_one(self, point: Mapping[str, Any]) -> Point:
         full: Point = {}
         known: dict[int, bool | None] = {}  # whether a gate holds; its decisions come before it
         for name, gate, options, decision in self._rows:
@@ -371,7 +350,6 @@ class Space:
 
 _ABSENT: Final = object()
 _PLAIN: Final = frozenset((int, float, str))  # values that no equal value of another kind mimics
-_SINGLE: Final = _PLAIN | {bool}
 
 
 def _adjacent(decision: Decision, value: Scalar) -> list[Scalar]:
