@@ -113,7 +113,7 @@ def _moves(content: Applied | Graph, axis: str) -> Moves:
         if axis not in content.absorbed:
             content.absorbed[axis] = _of_values(content, axis)
         found = content.absorbed[axis][: len(content.inputs)]
-        if found.count(found[0]) == len(found) if found else False:
+        if found and found.count(found[0]) == len(found):
             found = found[0]
     else:
         onward = permuted(content, axis)
