@@ -141,8 +141,12 @@ class _Run:
 
     def _act(self, step: Compiled) -> Act:
         """Return what a step does where decisions tell, but not one of them alone."""
-        if step.kind != "op":
+        if step.acts:
             return step.acts[self._choice(step)]
+        if step.kind == "repeat":
+            count = self._choice(step)
+            groups = [value for group in step.operands[:count] for value in group]
+            return step, count, (*step.inputs, *groups), None
         assert step.gates is not None
         opened = step.gates(self.values, self.types)
         return step, opened, tuple(compress(step.inputs, opened)), None

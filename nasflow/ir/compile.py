@@ -53,7 +53,7 @@ class Compiled:
     names: tuple[str, ...] = ()  # of its node, for each branch of a switch
     bodies: tuple[Block, ...] = ()
     operands: tuple[tuple[int, ...], ...] = ()  # for each body (or pick), the values it takes
-    acts: tuple[Act, ...] = ()  # by what is chosen
+    acts: tuple[Act, ...] = ()  # of a switch or pick, by what is chosen
     always: Act | None = None  # where that is not to be chosen before sizes are known
     sizes: tuple[int, ...] = ()  # values whose sizes its expressions mention
     weights: str = ""
@@ -178,7 +178,7 @@ class Compiler:
         made.sizes = tuple(sorted(sizes))
         made.always = _always(made)
         made.acts = tuple(_acts(made))
-        if made.slot >= 0:
+        if made.slot >= 0 and made.acts:
             assert isinstance(operand, Decision)
             kinds = {option: (type(option), option) for option in operand.options}
             found = {o: made.keys[k] for o, k in kinds.items() if k in made.keys}
@@ -240,10 +240,6 @@ def _acts(made: Compiled) -> Iterator[Act]:
     elif made.kind == "pick":
         for number, value in enumerate(made.inputs):
             yield made, number, (value,), None
-    elif made.kind == "repeat":
-        for count in range(len(made.bodies) + 1):
-            groups = [value for group in made.operands[:count] for value in group]
-            yield made, count, (*made.inputs, *groups), None
 
 
 def _entering(made: Compiled) -> list[Entering]:

@@ -360,10 +360,12 @@ class Builder:
 
     def _number(self, step: Compiled, values: list[Any], when: When) -> int:
         known = self.values(when)
-        if step.slot >= 0:
-            return step.options[known[step.slot]][1]
         assert step.index is not None
-        value = step.index(known, self._sizes(step.index, values, step.name))
+        value = (
+            known[step.slot]
+            if step.slot >= 0
+            else step.index(known, self._sizes(step.index, values, step.name))
+        )
         return step.keys[type(value), value]
 
     def _switch(self, step: Compiled, values: list[Any], path: str, context: When) -> list[Value]:
