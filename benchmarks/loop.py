@@ -21,6 +21,7 @@ from typing import Any
 
 from nasflow.errors import NasflowError
 from nasflow.search import loop
+from nasflow.search.events import Event, Finished
 from nasflow.search.run import search
 
 WORKERS = 2
@@ -54,7 +55,16 @@ def _forget() -> None:
 
 
 def rate(what: str, trials: int, space: Any, strategy: str, evaluator: Any) -> None:
-    """Print the evaluations a second of one search in this process: by the clock, and by the processor's time."""
+    """Print the evaluations a second of one search in this process, as a whole and from the first result to the last.
+
+    Both by the clock and by the processor's time.
+    """
+    ends: list[tuple[float, float]] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Finished):
+            ends.append((time.perf_counter(), time.process_time()))
+
     with tempfile.TemporaryDirectory(dir=".") as folder:
         begin, busy = time.perf_counter(), time.process_time()
         run = search(
@@ -63,13 +73,19 @@ def rate(what: str, trials: int, space: Any, strategy: str, evaluator: Any) -> N
             evaluator=evaluator,
             budget={"trials": trials},
             out=Path(folder) / "run",
+            observer=observe,
         )
         seconds, busy = time.perf_counter() - begin, time.process_time() - busy
     proposals = len(run.entries) + run.duplicates
-    print(
-        f"inline, {what}: {trials / seconds:,.0f} evaluations a second ({trials / busy:,.0f} a second of processor "
-        f"time), {proposals / trials:.2f} proposals for each"
-    )
+    line = f"inline, {what}: {_rates(trials, seconds, busy)}, {proposals / trials:.2f} proposals for each"
+    if len(ends) > 1:
+        going = [last - first for first, last in zip(ends[0], ends[-1], strict=True)]
+        line += f"; from the first result to the last {_rates(len(ends) - 1, *going)}"
+    print(line)
+
+
+def _rates(count: int, seconds: float, busy: float) -> str:
+    return f"{count / seconds:,.0f} evaluations a second ({count / busy:,.0f} a second of processor time)"
 
 
 def bare(trials: int, folder: str) -> list[float]:

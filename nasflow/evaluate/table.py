@@ -8,7 +8,7 @@ from the folder named by the environment variable ``NASFLOW_BENCHMARKS``, by def
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,13 +73,15 @@ def nas_bench_201(
         hint = nearest(data, ("cifar10", "cifar100"))
         raise ConfigError(f"nas_bench_201 data: expected cifar10 or cifar100, got {data!r}{hint}")
     place = find(folder) / "nas_bench_201"
-    train, test = read(place / "accuracy_12ep.parquet"), read(place / "test_200ep.parquet")
+    searched, reported = f"{data}_valid_acc_12ep", f"{data}_test_acc_200ep"
+    counts = {"params": "params_cifar10", "macs": "flops_cifar10"} if data == "cifar10" else {}
+    train = read(place / "accuracy_12ep.parquet", [*EDGES, searched, *counts.values()])
+    test = read(place / "test_200ep.parquet", [reported])
     measures = {
-        "accuracy": percent(train[f"{data}_valid_acc_12ep"]),
-        "test_accuracy": percent(test[f"{data}_test_acc_200ep"]),
+        "accuracy": percent(train[searched]),
+        "test_accuracy": percent(test[reported]),
+        **{measure: train[column] for measure, column in counts.items()},
     }
-    if data == "cifar10":
-        measures |= {"params": train["params_cifar10"], "macs": train["flops_cifar10"]}
     if device is not None:
         measures["latency_ms"] = latency(read(place / "latency_ms.parquet"), device)
     keys = zip(*([OPERATIONS[i] for i in train[edge]] for edge in EDGES), strict=True)
@@ -115,14 +117,17 @@ def find(folder: str | None = None) -> Path:
     return place
 
 
-def read(path: Path) -> dict[str, list[Any]]:
-    """Return a parquet file's columns by name; raises DataError for a missing or damaged file."""
+def read(path: Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+    """Return a parquet file's columns by name, all of them unless some are named.
+
+    Raises DataError for a missing or damaged file.
+    """
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:  # `read_table` would import pandas
-            return dict(file.read().to_pydict())
+            return dict(file.read(columns).to_pydict())
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0] if path.exists() else "no such file"
         raise DataError(f"benchmark table {path}: {reason}") from error

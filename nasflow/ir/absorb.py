@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, Final
 
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
-from nasflow.ir.rules import permuted, rule
+from nasflow.ir.rules import permuted
 
 Free = frozenset[tuple[int, str]]
 Condition = bool | Free
 """When a permutation is absorbed: always, never, or where permutations of these (result, axis)
 pairs of the graph are."""
+Moves = Condition | list[Condition]
+"""Those of permutations of each input of a node; a single one where all are alike."""
 Lookup = Callable[[int, str], Condition]
 """When a permutation of a result along an axis is absorbed, seen from further out."""
 
@@ -52,10 +53,10 @@ def every(conditions: Iterable[Condition]) -> Condition:
 
 
 def both(first: Condition, second: Condition) -> Condition:
-    """Return when two conditions hold."""
+    """Return when two conditions hold; of equal ones the first, so that identity tells more often."""
     if first is True or second is False:
         return second
-    if second is True or first is False:
+    if second is True or first is False or first == second:
         return first
     return first | second
 
@@ -66,17 +67,10 @@ def absorbed(graph: Graph, value: int, axis: str) -> Condition:
     Every use must lead, through operations that keep the permutation, to weights used only there,
     or to a result of the graph; those results are the condition.
     """
-    return _absorbed(graph, axis)[value]
-
-
-def _absorbed(graph: Graph, axis: str) -> list[Condition]:
-    memo: dict[str, list[Condition]] | None = graph.__dict__.get("_absorbed")
-    if memo is None:
-        memo = graph.__dict__["_absorbed"] = {}
-    found = memo.get(axis)
+    found = graph.absorbed.get(axis)
     if found is None:
-        found = memo[axis] = _of_values(graph, axis)
-    return found
+        found = graph.absorbed[axis] = _of_values(graph, axis)
+    return found[value]
 
 
 def _of_values(graph: Graph, axis: str) -> list[Condition]:
@@ -88,53 +82,55 @@ def _of_values(graph: Graph, axis: str) -> list[Condition]:
     passed_on = of_results(0, axis)
     first = len(graph.types)
     for node in reversed(graph.nodes):
-        content: Any = node.content
+        content = node.content
         first -= len(content.outputs)
+        moves = content.moves.get(axis)
+        if moves is None:
+            moves = _moves(content, axis)
         if sharing and node.weights in sharing:  # weights used elsewhere too absorb nothing
-            moves: Sequence[Condition] = (False,) * len(node.inputs)
-        elif content.__class__ is Graph:
-            moves = (content.__dict__.get("_absorbed") or _NONE).get(axis) or _absorbed(
-                content, axis
-            )
-        else:
-            moves = (content.rule or rule(content)).moves.get(axis) or _moves(content, axis)
-        for value, inner in zip(node.inputs, moves, strict=False):  # inputs come first
-            if inner is True:
-                continue
-            before = found[value]
-            if before is False or inner is False:
-                found[value] = False
-                continue
+            moves = False
+        if moves is True:
+            continue
+        if moves.__class__ is not list:
+            moves = [moves] * len(node.inputs)
+        for value, inner in zip(node.inputs, moves, strict=True):
             if inner is passed_on:
                 inner = found[first]
-            else:
+            elif inner.__class__ is frozenset:
                 inner = every([
                     found[first + i] if onward == axis else absorbed(graph, first + i, onward)
                     for i, onward in inner
                 ])  # fmt: skip
+            before = found[value]
             found[value] = inner if before is True else both(before, inner)
     return found
 
 
-def _moves(content: Applied, axis: str) -> Sequence[Condition]:
-    """Return where an operation takes a permutation of each input, as conditions on its results."""
-    onward = permuted(content, axis)
-    condition: Condition = False if onward is None else frozenset(onward) or True
-    if condition == of_results(0, axis):
-        condition = of_results(0, axis)  # that very object, to be told quickly
-    found = rule(content).moves[axis] = (condition,) * len(content.inputs)
+def _moves(content: Applied | Graph, axis: str) -> Moves:
+    """Return where a permutation of each input is absorbed, as conditions on the content's results."""
+    found: Moves
+    if isinstance(content, Graph):
+        if axis not in content.absorbed:
+            content.absorbed[axis] = _of_values(content, axis)
+        found = content.absorbed[axis][: len(content.inputs)]
+        if found and found.count(found[0]) == len(found):
+            found = found[0]
+    else:
+        onward = permuted(content, axis)
+        found = False if onward is None else frozenset(onward) or True
+        if found == of_results(0, axis):
+            found = of_results(0, axis)  # that very object, to be told quickly
+    content.moves[axis] = found
     return found
-
-
-_NONE: Final[dict[str, list[Condition]]] = {}
 
 
 def shared_weights(graph: Graph) -> frozenset[str]:
     """Return the names under which several nodes share weights."""
     found: frozenset[str] | None = graph.__dict__.get("_sharing")
     if found is None:
-        names = [node.weights for node in graph.nodes]
-        few = len(set(names)) == len(names)
-        found = frozenset() if few else frozenset(n for n in names if names.count(n) > 1)
+        found = frozenset()
+        if len({node.weights for node in graph.nodes}) < len(graph.nodes):
+            names = [node.weights for node in graph.nodes]
+            found = frozenset(name for name in names if names.count(name) > 1)
         graph.__dict__["_sharing"] = found
     return found

@@ -12,17 +12,19 @@ from itertools import compress
 from typing import Any, Final
 
 from nasflow.errors import NasflowError, SpaceError, TypeRuleError
-from nasflow.ir.compile import Block, Compiled
+from nasflow.ir.compile import Act, Block, Compiled
 from nasflow.ir.expression import Scalar
 from nasflow.ir.graph import REPEAT, Graph, Node, check_sharing, new_node, prune
 from nasflow.ir.operation import Applied, applied
 from nasflow.ir.types import Type
 
 Bound = tuple[Graph, tuple[int, ...]]  # the graph and which of the block's inputs it uses
-Kept = tuple[Graph, tuple[int, ...] | None, "Single | None"]
-"""The graph, which inputs it uses where not all, and its only node where it is nothing else."""
-Single = tuple[Applied | Graph, tuple[int, ...] | None, str, tuple[int, ...]]
-"""A node's content, which of the block's inputs it takes unless all in order, origin, and taken."""
+Part = tuple[Applied | Graph | None, tuple[int, ...] | None, str, tuple[int, ...]]
+"""What a block adds to the graph around it: a node's content, which of the block's inputs it takes
+unless all in order, the node's origin in the block, and ``taken``. Where a block adds nothing: None,
+and for each of its results which input that is."""
+Kept = tuple[tuple[Part, Part], Graph, tuple[int, ...] | None]
+"""What it adds as a branch and when it is called; its graph, and which inputs that uses unless all."""
 MEMO_LIMIT: Final = 200_000
 
 
@@ -45,20 +47,17 @@ class Binder:
             self.lasting, self.count = [], 0
         return self._run(block, (), name)[0]
 
-    def known(self, block: Block, types: tuple[Type, ...]) -> tuple[dict[Any, Kept], Any]:
-        """Return where the block's graph at these input types is remembered, and its key there."""
-        if not block.lasting:
-            return self.passing, (block, types)
-        select = block.select
-        return block.known, types if select is None else (types, select(self.values))
-
     def bind(self, block: Block, types: tuple[Type, ...]) -> Kept:
         """Return the block's graph at these input types."""
-        memo, key = self.known(block, types)
+        memo: dict[Any, Kept] = self.passing
+        given: Any = types[0] if len(types) == 1 else types
+        key = block, given
+        if block.lasting:
+            memo, select = block.known, block.select
+            key = given if select is None else (given, select(self.values))
         found = memo.get(key)
         if found is None:
-            graph, kept = self._run(block, types, block.name)
-            found = graph, kept if len(kept) < len(types) else None, _single(graph, kept, types)
+            found = _kept(*self._run(block, types, block.name), types)
             if memo is not self.passing:
                 self.count += 1
                 if not memo:
@@ -102,74 +101,64 @@ class _Run:
         self.inner = False  # whether an error has said already where in an inner block it is
 
     def graph(self, name: str) -> Bound:
-        live = self._live()
-        types, ids = self.types, self.ids
-        for step, chosen in reversed(live):
-            if chosen is not None and step.kind == "pick":
-                value = step.inputs[chosen]
-                types[step.first], ids[step.first] = types[value], ids[value]
-                continue
-            try:
-                RUN[step.kind](self, step, chosen)
-            except NasflowError:
-                self.at = step.name
-                raise
-        block = self.block
-        results = [ids[value] for value in block.results]
-        settings: dict[str, Any] = {"arguments": block.arguments}
+        self._make(self._live())
+        block, ids = self.block, self.ids
+        arguments: Any = block.arguments
         if block.open_arguments:
-            settings["arguments"] = partial(_arguments, block, self.values)
-        settings["input_names"] = block.input_names or tuple(self.input_names)
-        bound = prune(name, self.inputs, self.nodes, results, self.made, **settings)
+            arguments = partial(_arguments, block, self.values)
+        bound = prune(
+            name, self.inputs, self.nodes, [ids[value] for value in block.results], self.made,
+            arguments=arguments, input_names=block.input_names or self.input_names,
+        )  # fmt: skip
         if block.shares:
             check_sharing(bound[0])
         return bound
 
-    def _live(self) -> list[tuple[Compiled, Any]]:
-        """Return the steps that the results need, last one first, and what is chosen of each.
+    def _live(self) -> list[Act]:
+        """Return what is done by the steps that the results need, last one first.
 
-        Where sizes decide, nothing is chosen yet (None), and all that may be needed is live.
+        Where sizes decide, nothing is chosen yet, and all that may be needed is live.
         """
         needed, values = self.needed, self.values
         for value in self.block.results:
             needed[value] = 1
-        live: list[tuple[Compiled, Any]] = []
+        live: list[Act] = []
         for step in self.block.backward:
             first = step.first
             if not needed[first] and (
                 step.arity == 1 or not any(needed[first : first + step.arity])
             ):
                 continue
-            chosen = None
-            reads: Sequence[int] | None = step.reads
-            if reads is None:
-                if step.kind == "op":
-                    assert step.gates is not None
-                    chosen = step.gates(values, self.types)
-                    reads = tuple(compress(step.inputs, chosen))
-                else:
-                    chosen = step.options.get(values[step.slot]) if step.options else None
-                    if chosen is None:
-                        chosen = self._choice(step)
-                    if step.kind == "repeat":
-                        groups = (step.inputs, *step.operands[:chosen])
-                        reads = [value for group in groups for value in group]
-                    else:
-                        reads = step.operands[chosen]
-            live.append((step, chosen))
-            for value in reads:
+            act = step.always
+            if act is None:
+                act = step.options.get(values[step.slot]) if step.options else None
+                if act is None:
+                    act = self._act(step)
+            live.append(act)
+            for value in act[2]:
                 needed[value] = 1
         return live
+
+    def _act(self, step: Compiled) -> Act:
+        """Return what a step does where decisions tell, but not one of them alone."""
+        if step.acts:
+            return step.acts[self._choice(step)]
+        if step.kind == "repeat":
+            count = self._choice(step)
+            groups = [value for group in step.operands[:count] for value in group]
+            return step, count, (*step.inputs, *groups), None
+        assert step.gates is not None
+        opened = step.gates(self.values, self.types)
+        return step, opened, tuple(compress(step.inputs, opened)), None
 
     def _choice(self, step: Compiled) -> int:
         """Return the number of the value or branch that is taken, or of iterations."""
         if step.slot >= 0:
             value = self.values[step.slot]
-            found = step.options.get(value)
         else:
             assert step.index is not None
             value = step.index(self.values, self.types)
-            found = step.keys.get((type(value), value))
+        found = step.keys.get((type(value), value))
         if found is not None:
             return found
         if step.kind == "switch":
@@ -178,7 +167,74 @@ class _Run:
             expected = f"an index from 0 to {len(step.keys) - 1}"
         raise SpaceError(f"{step.name}: expected {expected}, got {value!r}")
 
-    # -- one method for each kind of step ---------------------------------------------------------
+    def _make(self, live: list[Act]) -> None:
+        """Do what the steps do, first ones first.
+
+        Most enter an inner block; a branch of one node or none needs no sub-graph.
+        """
+        values, types, ids, made = self.values, self.types, self.ids, self.made
+        passing, nodes = self.binder.passing, self.nodes
+        given: Any
+        inputs: tuple[int, ...]
+        for step, chosen, reads, entering in reversed(live):
+            if entering is None:
+                if chosen is None or step.kind != "pick":
+                    self._do(step, chosen)
+                else:
+                    (value,) = reads
+                    types[step.first], ids[step.first] = types[value], ids[value]
+                continue
+            operands, block, called, name, weights = entering
+            if len(operands) == 1:
+                (operand,) = operands
+                given = types[operand]
+                inputs = (ids[operand],)
+            else:
+                given = tuple([types[i] for i in operands])
+                inputs = tuple([ids[i] for i in operands])
+            if block.lasting:
+                select = block.select
+                found = block.known.get(given if select is None else (given, select(values)))
+            else:
+                found = passing.get((block, given))
+            if found is None:
+                found = self._bind(step, block, [types[i] for i in operands])
+            content, taken, origin, positions = found[0][called]
+            if taken is not None:
+                inputs = tuple([inputs[i] for i in taken])
+            if content is None:
+                self._pass_on(step, inputs)
+                continue
+            if origin:
+                origin = f"{name}/{origin}"
+            nodes.append(new_node((name, content, inputs, weights, origin, positions)))
+            if step.arity == 1:
+                (types[step.first],) = content.outputs
+                ids[step.first] = len(made)
+                made += content.outputs
+            else:
+                self._results(step.first, content.outputs)
+
+    def _do(self, step: Compiled, chosen: Any) -> None:
+        try:
+            RUN[step.kind](self, step, chosen)
+        except NasflowError:
+            self.at = step.name
+            raise
+
+    def _bind(self, step: Compiled, block: Block, given: Sequence[Any]) -> Kept:
+        try:
+            return self.binder.bind(block, tuple(given))
+        except NasflowError:
+            self.at, self.inner = step.name, True
+            raise
+
+    def _pass_on(self, step: Compiled, values: Sequence[int]) -> None:
+        """Give values that there are already as a step's results."""
+        for result, value in enumerate(values, start=step.first):
+            self.types[result], self.ids[result] = self.made[value], value
+
+    # -- what the kinds of steps do ---------------------------------------------------------------
 
     def _add(self, step: Compiled, node: Node) -> None:
         self.nodes.append(node)
@@ -191,10 +247,6 @@ class _Run:
             ids[value] = len(made)
             made.append(output)
             value += 1
-
-    def _alias(self, step: Compiled, position: int, value: int) -> None:
-        self.types[step.first + position] = self.types[value]
-        self.ids[step.first + position] = self.ids[value]
 
     def _input(self, step: Compiled, chosen: None) -> None:
         assert step.attributes is not None
@@ -230,58 +282,14 @@ class _Run:
         types, ids = self.types, self.ids
         content = applied(step.operation, attributes, tuple([types[i] for i in inputs]))  # type: ignore[misc]
         if content.idle and (not any(taken[:1]) or content.op.commutative):
-            self._alias(step, 0, inputs[0])
+            self._pass_on(step, [ids[inputs[0]]])
             return  # one that is left of a concatenation stays, as where it stood is known there
         values = tuple([ids[i] for i in inputs])
         self._add(step, new_node((step.name, content, values, step.weights, "", taken)))
 
-    def _pick(self, step: Compiled, chosen: int | None) -> None:
-        self._alias(step, 0, step.inputs[self._choice(step) if chosen is None else chosen])
-
-    def _enter(self, step: Compiled, chosen: int | None) -> None:
-        """Bind an inner block and add it; a branch of one node or none needs no sub-graph.
-
-        Branches have no weights that others could share.
-        """
-        called = step.kind == "call"
-        if chosen is None:
-            chosen = 0 if called else self._choice(step)
-        types, ids, made = self.types, self.ids, self.made
-        operands, block, name = step.branches[chosen]
-        given: tuple[Any, ...] = tuple([types[i] for i in operands])
-        if block.lasting:
-            select = block.select
-            found = block.known.get(given if select is None else (given, select(self.values)))
-        else:
-            found = self.binder.passing.get((block, given))
-        if found is None:
-            self.inner = True
-            found = self.binder.bind(block, given)
-            self.inner = False
-        content: Applied | Graph
-        content, taken, single = found
-        weights, origin = step.weights, ""
-        positions: tuple[int, ...] = ()
-        if not called:
-            weights = name
-            if single is not None:
-                content, taken, inner, positions = single
-                origin = f"{name}/{inner}"
-        if taken is not None:
-            operands = tuple([operands[i] for i in taken])
-        outputs = content.outputs
-        if content.__class__ is Graph and not content.nodes:
-            for position, result in enumerate(content.results):
-                self._alias(step, position, operands[result])
-            return
-        inputs = tuple([ids[i] for i in operands])
-        self.nodes.append(new_node((name, content, inputs, weights, origin, positions)))
-        value = step.first
-        for output in outputs:
-            types[value] = output
-            ids[value] = len(made)
-            made.append(output)
-            value += 1
+    def _choose(self, step: Compiled, chosen: None) -> None:
+        """Take the value or branch that sizes choose."""
+        self._make([step.acts[self._choice(step)]])
 
     def _repeat(self, step: Compiled, count: int | None) -> None:
         """Bind the first iterations as a sub-graph that chains them."""
@@ -292,18 +300,16 @@ class _Run:
         for group in step.operands[:count]:
             for value in group[width:]:
                 outer.setdefault(value, width + len(outer))
-        types: list[Any] = [self.types[i] for i in (*step.inputs, *outer)]
+        values = (*step.inputs, *outer)
+        types: list[Any] = [self.types[i] for i in values]
         chain = _Chain(types, width)
         for i, (block, group) in enumerate(zip(step.bodies[:count], step.operands, strict=False)):
-            captured = [outer[value] for value in group[width:]]
-            arguments = chain.carried + [types[value] for value in captured]
+            operands = chain.carry + [outer[value] for value in group[width:]]
             try:
-                graph, kept, _ = self.binder.bind(block, tuple(arguments))
+                found = self.binder.bind(block, tuple([chain.made[k] for k in operands]))
             except (TypeRuleError, SpaceError) as error:
                 raise type(error)(f"{i}/{error}") from None
-            operands = chain.carry + captured
-            chain.add(str(i), graph, operands if kept is None else [operands[k] for k in kept])
-        values = (*step.inputs, *outer)
+            chain.add(str(i), found, operands)
         # A value that nobody needs is no result: iterations that only feed it are not part either.
         wanted = [i for i in range(width) if self.needed[step.first + i]]
         results = [chain.carry[position] for position in wanted]
@@ -313,7 +319,9 @@ class _Run:
         )  # fmt: skip
         if not graph.nodes:  # what is needed was only passed on
             for position, result in zip(wanted, results, strict=True):
-                self._alias(step, position, values[result])
+                value = self.ids[values[result]]
+                self.types[step.first + position] = self.made[value]
+                self.ids[step.first + position] = value
             return
         inputs = tuple([self.ids[values[i]] for i in used])
         self.nodes.append(Node(step.name, graph, inputs, step.weights))
@@ -334,39 +342,38 @@ class _Chain:
     def __init__(self, types: list[Any], width: int) -> None:
         self.nodes: list[Node] = []
         self.carry = list(range(width))
-        self.carried = types[:width]
         self.made = list(types)  # types of all values, by their ids
 
-    def add(self, name: str, graph: Graph, operands: list[int]) -> None:
+    def add(self, name: str, found: Kept, operands: list[int]) -> None:
         """Append an iteration; one without nodes only passes values on."""
+        _, graph, kept = found
+        if kept is not None:
+            operands = [operands[k] for k in kept]
         if not graph.nodes:
-            self.carry = [operands[r] for r in graph.results]
-            self.carried = [graph.inputs[r] for r in graph.results]
+            self.carry = [operands[result] for result in graph.results]
             return
         content: Applied | Graph = graph
-        taken, origin = operands, ""
+        inputs, origin = tuple(operands), ""
         positions: tuple[int, ...] = ()
         results: Sequence[int] = range(len(operands), len(operands) + len(graph.results))
         if len(graph.nodes) == 1:  # one node, beside values that are only passed on
             (single,) = graph.nodes
-            content, taken = single.content, [operands[k] for k in single.inputs]
+            content, inputs = single.content, tuple([operands[k] for k in single.inputs])
             origin, positions = f"{name}/{single.origin or single.name}", single.taken
             results = graph.results
         first = len(self.made)
         self.made += content.outputs
         values = [*operands, *range(first, len(self.made))]
         self.carry = [values[result] for result in results]
-        self.nodes.append(new_node((name, content, tuple(taken), name, origin, positions)))
-        self.carried = list(graph.outputs)
+        self.nodes.append(new_node((name, content, inputs, name, origin, positions)))
 
 
 RUN: Final[dict[str, Callable[[_Run, Compiled, Any], None]]] = {
-    "call": _Run._enter,
     "input": _Run._input,
     "op": _Run._op,
-    "pick": _Run._pick,
+    "pick": _Run._choose,
     "repeat": _Run._repeat,
-    "switch": _Run._enter,
+    "switch": _Run._choose,
 }
 
 
@@ -383,11 +390,17 @@ def _arguments(block: Block, values: Sequence[Scalar]) -> dict[str, Scalar]:
     return found
 
 
-def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Single | None:
-    """Return the only node of a graph that is nothing but that node, else None.
+def _kept(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Kept:
+    """Return all that is remembered of a block's graph; ``kept`` are the inputs that it uses."""
+    used = kept if len(kept) < len(types) else None
+    called: Part = graph, used, "", ()
+    if not graph.nodes:
+        called = None, tuple([kept[result] for result in graph.results]), "", ()
+    return (_single(graph, kept, types) or called, called), graph, used
 
-    ``kept`` are the inputs that the graph uses, of a block's with those types.
-    """
+
+def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Part | None:
+    """Return the only node of a graph that is nothing but that node, else None."""
     if len(graph.nodes) != 1:
         return None
     node = graph.nodes[0]

@@ -35,7 +35,7 @@ from nasflow.ir.absorb import (
 )
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
-from nasflow.ir.rules import DIGEST, Kind, digest, items, label, rule
+from nasflow.ir.rules import DIGEST, Kind, Rule, digest, items, label, rule
 from nasflow.ir.shape import INPUT, Entry, Shape
 from nasflow.ir.ties import tell_apart
 from nasflow.ir.types import Type
@@ -47,6 +47,8 @@ LONGEST: Final = 2048
 RECURRING: Final = 12
 """Most nodes of a graph whose shape is likely to recur, and SHAPES so many are remembered."""
 SHAPES: Final = 2_000
+LATEST: Final = 4
+"""Shapes of larger graphs that are remembered: what recurs there is a cell at its other widths."""
 
 NOTHING: Final[Free] = frozenset()
 
@@ -91,7 +93,7 @@ class Form:
         self.symbols = [_symbol(i, type_) for i, type_ in enumerate(inputs)]
         self.outline = outline
         self.digests: dict[Free, bytes] = {}
-        self.chain: list[tuple[bytes, bool]] | None = None
+        self.chain: Sequence[tuple[bytes, bool]] | None = None
         if shape.chain is not None:
             first, rest = b"".join(keys[: shape.chain]), b"".join(keys[shape.chain :])
             self.chain = [part for part in ((first, True), (rest, False)) if part[0]]
@@ -103,7 +105,7 @@ class Form:
             return [key for key, _ in self.chain]
         if self.shape.size <= INLINED:
             return self.keys
-        return [self, *items(len(self.shape.results))]
+        return [self, *items(len(self.shape.results))]  # not kept: it would hold itself
 
     def digest(self, free: Free) -> bytes:
         """Return the digest, where permutations of ``free`` (result, axis) pairs do not matter."""
@@ -122,15 +124,15 @@ class Form:
     def terms(self, free: Free, marks: dict[int, bytes]) -> tuple[list[Any], list[bytes]]:
         """Return the terms of all entries and of the shared ones, marked ones told apart."""
         terms: list[Any] = list(self.symbols)
+        shared: list[bytes] = []
         append = terms.append
-        shape = self.shape
-        entries, uses, spelled = shape.entries, shape.uses, shape.spelled
-        shared = dict.fromkeys(shape.named, b"")
-        for e, key in enumerate(self.keys, start=shape.inputs):
-            if not uses[e]:
+        shape, first = self.shape, self.shape.inputs
+        spelled = shape.spelled
+        entries = zip(shape.entries[first:], shape.uses[first:], self.keys, strict=True)
+        for e, ((kind, taken, own, more), used, key) in enumerate(entries, start=first):
+            if not used:
                 append(None)
                 continue
-            kind, taken, own, more = entries[e]
             if kind == 0:
                 if more is not None:
                     key = key.digest(frozenset([pair for pair, when in more if holds(when, free)]))
@@ -147,10 +149,11 @@ class Form:
                 if kind.__class__ is not str or holds(more, free):
                     parts.sort()
                 term = _tuple(key, parts)
-            if own and e in shared:
-                term = shared[e] = digest(b"shared" + marks.get(e, b"") + term)
+            if used > 1 and own:
+                term = digest(b"shared" + marks.get(e, b"") + term)
+                shared.append(term)
             append(term)
-        return terms, list(shared.values())
+        return terms, shared
 
 
 # -- from a graph to its form ---------------------------------------------------------------------
@@ -158,40 +161,44 @@ class Form:
 
 def form(graph: Graph) -> Form:
     """Return the form of a graph, made once; its shape is made once for all graphs that have it."""
-    found: Form | None = graph.__dict__.get("_form")
+    found: Form | None = graph.rule
     if found is None:
-        found = graph.__dict__["_form"] = _form(graph)
+        found = graph.rule = _form(graph)
     return found
 
 
+def _known(content: Applied | Graph) -> Rule | Form:
+    """Return the rule of an operation, the form of a sub-graph."""
+    return rule(content) if isinstance(content, Applied) else form(content)
+
+
 def _form(graph: Graph) -> Form:
-    if len(graph.nodes) > RECURRING:
+    if shared_weights(graph):
         return _Draft(graph).form(graph)
-    sharing = shared_weights(graph)
     outline: list[Any] = [len(graph.inputs), graph.results]
     keys: list[Any] = []
     for node in graph.nodes:
-        content: Any = node.content
-        if content.__class__ is Applied:
-            made = content.rule or rule(content)
-        else:
-            made = content.__dict__.get("_form") or form(content)
+        content = node.content
+        made = content.rule or _known(content)
         outline.append(node.inputs)
         outline.append(made.outline)
         keys += made.labels
-    if sharing or None in outline:
+    if None in outline:
         return _Draft(graph).form(graph)
     key = tuple(outline)
-    shape = _shapes.get(key)
+    small = len(graph.nodes) <= RECURRING
+    shapes, most = (_shapes, SHAPES) if small else (_latest, LATEST)
+    shape = shapes.get(key)
     if shape is None:
-        if len(_shapes) == SHAPES:
-            _shapes.clear()
-        shape = _shapes[key] = _Draft(graph).shape
-    graph.__dict__["_absorbed"] = shape.absorbed
-    return Form(shape, keys, graph.inputs, shape)
+        if len(shapes) == most:
+            del shapes[next(iter(shapes))]
+        shape = shapes[key] = _Draft(graph).shape
+    graph.moves, graph.absorbed = shape.absorption
+    return Form(shape, keys, graph.inputs, shape if small else None)
 
 
 _shapes: Final[dict[tuple[Any, ...], Shape]] = {}
+_latest: Final[dict[tuple[Any, ...], Shape]] = {}
 
 
 class _Draft:
@@ -202,8 +209,8 @@ class _Draft:
         self.keys: list[Any] = []
         self.zeros: set[int] = set()
         results = self.walk(graph, list(range(len(graph.inputs))), of_results)
-        absorbed = graph.__dict__.setdefault("_absorbed", {})
-        self.shape = Shape(len(graph.inputs), self.entries, results, self.zeros, absorbed)
+        absorption = graph.moves, graph.absorbed
+        self.shape = Shape(len(graph.inputs), self.entries, results, self.zeros, absorption)
 
     def form(self, graph: Graph) -> Form:
         """Return the graph's form where no other graph has its shape."""
@@ -223,39 +230,37 @@ class _Draft:
         owners: dict[str, int] = {}
         zeros, entries, keys = self.zeros, self.entries, self.keys
         for node in graph.nodes:
-            content = node.content
-            args = tuple([values[value] for value in node.inputs])
-            zero = not zeros.isdisjoint(args)
+            content, inputs = node.content, node.inputs
+            made = content.rule or _known(content)
+            chain = made.chain
+            args = (values[inputs[0]],) if len(inputs) == 1 else tuple([values[v] for v in inputs])
+            zero = bool(zeros) and not zeros.isdisjoint(args)
             if sharing and node.weights in sharing:
                 values.extend(self._shared(content, node.weights, args, owners))
-            elif content.__class__ is Applied:
-                made = content.rule or rule(content)
-                kind = made.kind
-                if kind == Kind.PLAIN and not zero and len(made.labels) == 1:
-                    values.append(len(entries))
-                    entries.append((Kind.PLAIN, args, made.own, None))
-                    keys.append(made.label)
-                elif kind == Kind.ALIAS:
-                    values.append(args[0])
-                elif zero or kind == Kind.ZERO:
-                    values.extend(self._with_zeros(content, args, graph, len(values), lookup))
-                else:
-                    more = None
-                    if kind.__class__ is str:
-                        more = within(graph, len(values), kind, lookup)
-                    values.extend(self._spread(kind, made.labels, args, made.own, more))
+            elif chain is None or (zero and chain):
+                values.extend(self._add(content, args, zero, graph, len(values), lookup))
             else:
-                assert isinstance(content, Graph)
-                chain = (content.__dict__.get("_form") or form(content)).chain
-                if chain is None or zero:
-                    values.extend(self._enter(content, args, zero, graph, len(values), lookup))
-                    continue
                 for key, own in chain:
                     keys.append(key)
                     entries.append((Kind.PLAIN, args, own, None))
                     args = (len(entries) - 1,)
                 values.append(args[0])
         return [values[result] for result in graph.results]
+
+    def _add(
+        self, content: Applied | Graph, args: tuple[int, ...], zero: bool, graph: Graph, value: int,
+        lookup: Lookup,
+    ) -> list[int]:  # fmt: skip
+        """Append what is no chain, or takes zeros; ``value`` is its first result in its graph."""
+        if isinstance(content, Graph):
+            return self._enter(content, args, zero, graph, value, lookup)
+        made = rule(content)
+        if zero or made.kind == Kind.ZERO:
+            return self._with_zeros(content, args, graph, value, lookup)
+        more = None
+        if made.kind.__class__ is str:
+            more = within(graph, value, made.kind, lookup)
+        return self._spread(made.kind, made.labels, args, made.own, more)
 
     def _spread(
         self, kind: int | str, labels: Sequence[Any], args: tuple[int, ...], own: bool,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
@@ -22,6 +22,12 @@ from nasflow.ir.trace import Body, Step, operands
 from nasflow.ir.types import Type
 
 Evaluator = Callable[[Sequence[Scalar], Sequence[Type | None]], Any]
+Entering = tuple[tuple[int, ...], "Block", bool, str, str]
+"""To enter an inner block: its operands, the block, whether it is called, and name and weights of
+the node."""
+Act = tuple["Compiled", Any, Sequence[int], Entering | None]
+"""What a step does: the step, what is chosen (which value or branch, how many iterations, which of
+its inputs are open; None while that is open), the values it may need, and the block it enters."""
 LASTING_SLOTS: Final = 4
 """Blocks that mention at most so many decisions recur from point to point (a convolution whose
 stride depends on a pick); those that mention more, such as a cell, hardly ever do."""
@@ -43,13 +49,13 @@ class Compiled:
     index: Evaluator | None = None  # which value, branch, or how many iterations
     keys: dict[tuple[type, Scalar], int] = field(default_factory=dict)  # what it may be
     slot: int = -1  # where that is simply a decision's value
-    options: dict[Scalar, int] = field(default_factory=dict)  # and what its options mean
+    options: dict[Scalar, Act] = field(default_factory=dict)  # and what its options mean
     names: tuple[str, ...] = ()  # of its node, for each branch of a switch
     bodies: tuple[Block, ...] = ()
     operands: tuple[tuple[int, ...], ...] = ()  # for each body (or pick), the values it takes
-    branches: tuple[tuple[tuple[int, ...], Block, str], ...] = ()  # operands, body, name
+    acts: tuple[Act, ...] = ()  # of a switch or pick, by what is chosen
+    always: Act | None = None  # where that is not to be chosen before sizes are known
     sizes: tuple[int, ...] = ()  # values whose sizes its expressions mention
-    reads: tuple[int, ...] | None = None  # what it may need; None where decisions tell
     weights: str = ""
 
 
@@ -106,8 +112,7 @@ class Compiler:
             for i in range(step.arity):
                 ids[step.order, i] = len(ids)
             weights = name if step.shared is None else owners.setdefault(step.shared, name)
-            compiled, part = self._step(step, name, first, ids)
-            compiled.weights = weights
+            compiled, part = self._step(step, name, weights, first, ids)
             steps.append(compiled)
             key.append((*part, weights))
         results = tuple(ids[value.step.order, value.index] for value in body.outputs)
@@ -126,11 +131,14 @@ class Compiler:
         return found
 
     def _step(
-        self, step: Step, name: str, first: int, ids: dict[tuple[int, int], int]
+        self, step: Step, name: str, weights: str, first: int, ids: dict[tuple[int, int], int]
     ) -> tuple[Compiled, tuple[Any, ...]]:
         inputs = tuple([ids[value.step.order, value.index] for value, _ in step.inputs])
         bodies = tuple([self.block(body) for body in step.bodies])
-        made = Compiled(step.kind, name, first, step.arity, inputs, names=(name,), bodies=bodies)
+        made = Compiled(
+            step.kind, name, first, step.arity, inputs, names=(name,), bodies=bodies,
+            weights=weights,
+        )  # fmt: skip
         sizes: set[int] = set()
         texts: list[str] = []
 
@@ -160,8 +168,6 @@ class Compiler:
             texts.append(repr(tuple(made.keys)))
             if isinstance(operand, Decision):
                 made.slot = self.slots[id(operand)]
-                kinds = {option: (type(option), option) for option in operand.options}
-                made.options = {o: made.keys[k] for o, k in kinds.items() if k in made.keys}
         if step.kind == "pick":
             made.operands = tuple([(value,) for value in inputs])
         else:
@@ -169,10 +175,14 @@ class Compiler:
                 inputs + tuple([ids[value.step.order, value.index] for value in body.captured])
                 for body in step.bodies
             ])  # fmt: skip
-        if step.kind in ("call", "switch"):
-            made.branches = tuple(zip(made.operands, bodies, made.names, strict=True))
         made.sizes = tuple(sorted(sizes))
-        made.reads = _reads(made)
+        made.always = _always(made)
+        made.acts = tuple(_acts(made))
+        if made.slot >= 0 and made.acts:
+            assert isinstance(operand, Decision)
+            kinds = {option: (type(option), option) for option in operand.options}
+            found = {o: made.keys[k] for o, k in kinds.items() if k in made.keys}
+            made.options = {option: made.acts[number] for option, number in found.items()}
         part = (
             step.kind, name, inputs, tuple(texts), made.operation, made.operands,
             tuple([id(block) for block in bodies]), made.gates is None, step.arity,
@@ -212,12 +222,33 @@ def _choose(made: Compiled, step: Step) -> None:
         made.keys = {(int, i): i for i in range(limit)}
 
 
-def _reads(made: Compiled) -> tuple[int, ...] | None:
-    """Return the values that a step may need whatever is decided; None where decisions tell."""
-    every = (*made.inputs, *[value for group in made.operands for value in group], *made.sizes)
-    if made.sizes or made.kind in ("call", "input"):
-        return every
-    return every if made.kind == "op" and made.gates is None else None
+def _always(made: Compiled) -> Act | None:
+    """Return what a step does whatever is decided, as far as known; None where decisions tell."""
+    if made.kind == "call":
+        (entering,) = _entering(made)
+        return made, 0, made.operands[0], entering
+    if made.sizes or made.kind == "input" or (made.kind == "op" and made.gates is None):
+        groups = [value for group in made.operands for value in group]
+        return made, None, (*made.inputs, *groups, *made.sizes), None
+    return None
+
+
+def _acts(made: Compiled) -> Iterator[Act]:
+    if made.kind == "switch":
+        for number, entering in enumerate(_entering(made)):
+            yield made, number, made.operands[number], entering
+    elif made.kind == "pick":
+        for number, value in enumerate(made.inputs):
+            yield made, number, (value,), None
+
+
+def _entering(made: Compiled) -> list[Entering]:
+    called = made.kind == "call"
+    return [
+        # Branches have no weights that others could share.
+        (values, block, called, name, made.weights if called else name)
+        for values, block, name in zip(made.operands, made.bodies, made.names, strict=True)
+    ]
 
 
 class _Function:

@@ -59,7 +59,11 @@ class Graph:
         nodes: in an order in which every value is made before it is used.
         results: ids of the values it gives.
         types: types of all values by their ids; given only by who has them already.
+        rule: its form, made when first asked for; see :mod:`nasflow.ir.canonical`.
+        moves, absorbed: what :mod:`nasflow.ir.absorb` found of it, by axis.
     """
+
+    rule: Any = None
 
     def __init__(
         self,
@@ -81,6 +85,8 @@ class Graph:
         self.input_names = tuple(input_names) or tuple(f"x{i}" for i in range(len(self.inputs)))
         self.types = tuple(types or types_of(self.inputs, self.nodes))
         self.outputs = tuple([self.types[i] for i in self.results])
+        self.moves: dict[str, Any] = {}
+        self.absorbed: dict[str, list[Any]] = {}
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.nodes)} nodes, {self.params:,} parameters>"

@@ -42,8 +42,8 @@ class Rule(NamedTuple):
         label: digest of what it computes.
         own: whether each use is a thing of its own: it has weights, state or randomness.
         keeps_zero: whether zero inputs give zero results.
-        moves: what :mod:`nasflow.ir.absorb` found of it, by axis.
         labels: those of the entries that it becomes in a form.
+        chain: (label, own) of these entries where one takes the other; None where it is no chain.
         outline: a number for all that a form's shape depends on; None where results are zero.
     """
 
@@ -51,8 +51,8 @@ class Rule(NamedTuple):
     label: bytes
     own: bool
     keeps_zero: bool
-    moves: dict[str, Any]
     labels: tuple[bytes, ...]
+    chain: tuple[tuple[bytes, bool], ...] | None
     outline: int | None
 
 
@@ -62,8 +62,12 @@ def rule(content: Applied) -> Rule:
     if found is None:
         kind, key, own, keeps_zero = _rule(content)
         labels = () if kind == Kind.ALIAS else (key, *items(len(content.outputs)))
+        plain = (
+            kind in (Kind.PLAIN, Kind.ALIAS) and len(content.inputs) == len(content.outputs) == 1
+        )
+        chain = tuple([(label, own) for label in labels]) if plain else None
         outline = None if kind == Kind.ZERO else _outline(content, kind, own)
-        found = content.rule = Rule(kind, key, own, keeps_zero, {}, labels, outline)
+        found = content.rule = Rule(kind, key, own, keeps_zero, labels, chain, outline)
     return found
 
 

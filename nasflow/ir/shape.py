@@ -28,7 +28,7 @@ class Shape:
 
     Attributes:
         zeros: entries whose value is zero.
-        absorbed: which permutations of a value its uses absorb; see :mod:`nasflow.ir.absorb`.
+        absorption: ``moves`` and ``absorbed`` of the graphs that have the shape.
         conditions: everything that some order depends on.
         uses: how often each entry is used, 0 where no result needs it.
         size: number of entries that results need, inputs left out.
@@ -39,52 +39,59 @@ class Shape:
     """
 
     __slots__ = (
-        "absorbed", "chain", "conditions", "entries", "inputs", "named", "own", "results", "size",
+        "absorption", "chain", "conditions", "entries", "inputs", "named", "own", "results", "size",
         "spelled", "uses", "zeros",
     )  # fmt: skip
 
     def __init__(
         self, inputs: int, entries: Sequence[Entry], results: Sequence[int], zeros: set[int],
-        absorbed: dict[str, Any],
+        absorption: tuple[dict[str, Any], dict[str, Any]],
     ) -> None:  # fmt: skip
         self.inputs = inputs
         self.entries = tuple(entries)
         self.results = tuple(results)
         self.zeros = frozenset(zeros)
-        self.absorbed = absorbed
-        conditions: set[tuple[int, str]] = set()
-        uses, grouped = self._uses(conditions)
-        self.conditions: Free = frozenset(conditions)
-        owning = [e for e, entry in enumerate(entries) if entry[2] and uses[e]]
+        self.absorption = absorption
+        self.uses = [0] * len(entries)
+        self.size = 0
+        owning: list[int] = []  # last one first, as are the other two
+        named: list[int] = []
+        grouped: list[int] = []
+        self.conditions = self._count(owning, named, grouped)
         self.own = bool(owning)
-        self.uses = uses
-        self.size = len(entries) - inputs - uses[inputs:].count(0)
-        self.named = tuple([e for e in owning if uses[e] > 1])
+        self.named = tuple(reversed(named))
         self.chain = self._chain(owning)
-        self.spelled = self._spelled() if grouped else {}
+        self.spelled = self._spelled(grouped) if grouped else {}
 
-    def _uses(self, conditions: set[tuple[int, str]]) -> tuple[list[int], bool]:
-        """Return how often each entry is used, and whether sums may be part of others."""
-        entries = self.entries
-        uses = [0] * len(entries)
+    def _count(self, owning: list[int], named: list[int], grouped: list[int]) -> Free:
+        """Count uses and what is used; list ``owning``, ``named`` and sums that take other sums."""
+        entries, uses = self.entries, self.uses
+        conditions: Free = frozenset()
         for result in self.results:
             uses[result] += 1
-        grouped = False
         for e in range(len(entries) - 1, self.inputs - 1, -1):
             used = uses[e]
-            if used:
-                kind, args, own, more = entries[e]
-                # What holds no weights itself is as if written anew at each of its uses.
-                ways = 1 if own or used == 1 else 2
-                for a in args:
-                    uses[a] += ways
-                    if kind and entries[a][0] == kind:
-                        grouped = True
-                if more is not None:
-                    for condition in [c for _, c in more] if more.__class__ is tuple else (more,):
-                        if condition.__class__ is frozenset:
-                            conditions |= condition
-        return uses, grouped
+            if not used:
+                continue
+            self.size += 1
+            kind, args, own, more = entries[e]
+            # What holds no weights itself is as if written anew at each of its uses.
+            ways = 1
+            if own:
+                owning.append(e)
+                if used > 1:
+                    named.append(e)
+            elif used > 1:
+                ways = 2
+            for a in args:
+                uses[a] += ways
+            if kind and kind in [entries[a][0] for a in args]:
+                grouped.append(e)
+            if more is not None:
+                for when in [when for _, when in more] if more.__class__ is tuple else (more,):
+                    if when.__class__ is frozenset:
+                        conditions |= when
+        return conditions
 
     def _chain(self, owning: list[int]) -> int | None:
         last = len(self.entries) - 1
@@ -93,19 +100,21 @@ class Shape:
         for e, (kind, args, _, more) in enumerate(self.entries):
             if e and (kind or more is not None or args != (e - 1,)):
                 return None
-        return owning[-1] if owning else 0
+        return owning[0] if owning else 0
 
     def taken(self, e: int) -> tuple[int, ...]:
         """Return the entries that an entry takes, sums that are part of it written out."""
         return self.spelled.get(e) or self.entries[e][1]
 
-    def _spelled(self) -> dict[int, tuple[int, ...]]:
+    def _spelled(self, grouped: list[int]) -> dict[int, tuple[int, ...]]:
         spelled: dict[int, tuple[int, ...]] = {}
-        for e, (kind, args, _, _) in enumerate(self.entries):
-            if kind and kind != Kind.SORTED:
+        for e in reversed(grouped):
+            kind, args, _, _ = self.entries[e]
+            if kind != Kind.SORTED:
                 parts: list[int] = []
                 for a in args:
-                    inner = spelled[a] if self.entries[a][0] == kind else ()
-                    parts.extend(inner if 0 < len(inner) < MOST else (a,))
+                    inner = spelled.get(a) or self.entries[a][1]
+                    same = self.entries[a][0] == kind and 0 < len(inner) < MOST
+                    parts.extend(inner if same else (a,))
                 spelled[e] = tuple(parts)
         return spelled

@@ -360,10 +360,12 @@ class Builder:
 
     def _number(self, step: Compiled, values: list[Any], when: When) -> int:
         known = self.values(when)
-        if step.slot >= 0:
-            return step.options[known[step.slot]]
         assert step.index is not None
-        value = step.index(known, self._sizes(step.index, values, step.name))
+        value = (
+            known[step.slot]
+            if step.slot >= 0
+            else step.index(known, self._sizes(step.index, values, step.name))
+        )
         return step.keys[type(value), value]
 
     def _switch(self, step: Compiled, values: list[Any], path: str, context: When) -> list[Value]:
@@ -402,7 +404,7 @@ class Builder:
             return self.block(block, [(way,) for way in singles], path, context)
         binder = Binder()
         binder.values = known
-        graph, kept, _ = binder.bind(block, tuple(way.type for way in singles))
+        _, graph, kept = binder.bind(block, tuple(way.type for way in singles))
         given = singles if kept is None else [singles[i] for i in kept]
         if not graph.nodes:
             return [(given[result],) for result in graph.results]
