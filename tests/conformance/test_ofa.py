@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import nasflow
+from benchmarks import official
 from tests.conformance.reference import assert_counts
 
 # Parameters and MACs; what the authors' list of specialised networks prints, in millions.
@@ -28,3 +30,12 @@ def test_every_layer_has_its_own_kernel_and_expansion() -> None:
     space = nasflow.space("ofa").verify()
     layer, widths, resolutions = 3 * 3, 2, 25
     assert space.size == widths * resolutions * (layer**2 + layer**3 + layer**4) ** 5
+
+
+def test_a_child_gives_the_official_supernets_outputs() -> None:
+    pytest.importorskip("ofa", reason="pip install --no-deps ofa")
+    official.define_missing()
+    theirs = official.once_for_all("")
+    net = theirs.space.to_supernet(seed=0)
+    point = theirs.space.complete({**theirs.space.sample(seed=1), **theirs.fixed})
+    assert official.error(net, theirs, point, torch.randn(2, 3, 128, 128)) < 1e-4
