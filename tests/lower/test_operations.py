@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -101,7 +103,12 @@ EXAMPLES: dict[str, list[tuple[tuple[object, ...], tuple[ir.Type, ...]]]] = {
             ),
         )
     ],
-    "Matmul": [((), (HEADS, HEADS.resize(L=4, D=6))), ((True,), (HEADS, HEADS))],
+    "Matmul": [
+        ((), (HEADS, HEADS.resize(L=4, D=6))),
+        ((True,), (HEADS, HEADS)),
+        ((True,), (HEADS, ir.Type(("H", "L", "D"), (2, 5, 4), batched=False))),
+        ((), (TOKENS, ir.Type(("H", "L", "D"), (2, 8, 5), batched=False))),
+    ],
     "Max": [(("H",), (MAP,)), (("C", True), (MAP,))],
     "MaxPool": [((3,), (MAP,)), ((3, 2, 0, True), (MAP,))],
     "Mean": [((), (MAP,)), ((("T",), True), (VIDEO,))],
@@ -202,6 +209,29 @@ def test_declared_is_real(
         assert value.dtype == kinds[kind.dtype]
     if device == "meta":
         assert counter.get_total_flops() == 2 * 2 * graph.macs  # two samples
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    list(itertools.product(itertools.product((False, True), repeat=2), repeat=2)),
+)
+def test_products_meet_by_axes_whatever_is_batched(
+    first: tuple[bool, bool], second: tuple[bool, bool], transpose: bool
+) -> None:
+    count = 2  # samples, and as many heads: what is taken for the other gives no error
+    kinds, values, whole = [], [], []
+    for (batched, led), shape in ((first, (3, 4)), (second, (5, 4) if transpose else (4, 5))):
+        lead = (count,) * led
+        kinds.append(ir.Type(("H",) * led + ("L", "D"), (*lead, *shape), batched=batched))
+        values.append(sample(kinds[-1], "cpu"))
+        own = values[-1].view((count if batched else 1, count if led else 1, *shape))
+        whole.append(own.expand(count, count, *shape))
+    expected = whole[0] @ (whole[1].transpose(-2, -1) if transpose else whole[1])
+    graph = network("Matmul", (transpose,), tuple(kinds))
+    expected = expected if first[1] or second[1] else expected[:, 0]
+    expected = expected if first[0] or second[0] else expected[0]
+    torch.testing.assert_close(to_torch(graph)(*values), expected)
 
 
 def test_every_operation_has_an_example() -> None:

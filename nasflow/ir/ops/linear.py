@@ -110,10 +110,22 @@ class Matmul(Operation):
         return self.infer(*types).numel * types[0].shape[-1]
 
     def source(self, *types: Type) -> Source:
-        return Source("{0} @ {1}.transpose(-2, -1)" if self.transpose else "{0} @ {1}")
+        a, b = types
+        alike = a.batched == b.batched and a.shape[:-2] == b.shape[:-2]
+        if alike or any(len(x.shape) == 2 and not x.batched for x in types):
+            return Source("{0} @ {1}.transpose(-2, -1)" if self.transpose else "{0} @ {1}")
+        # `@` would take a leading axis for the batch, and copies a table for each sample.
+        first, second = _letters(a, "mk"), _letters(b, "nk" if self.transpose else "kn")
+        result = _letters(self.infer(a, b), "mn")
+        return Source(f'torch.einsum("{first}, {second} -> {result}", {{0}}, {{1}})')
 
     def window(self, *types: Type) -> None:
         return None
+
+
+def _letters(x: Type, matrix: str) -> str:
+    """Return the axes of a value for einsum: its batch, what leads, and those of a matrix."""
+    return "b" * x.batched + "cdefghij"[: len(x.shape) - 2] + matrix
 
 
 @operation
