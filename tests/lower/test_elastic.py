@@ -104,6 +104,23 @@ def test_statistics_never_leak_between_children() -> None:
     assert all(torch.equal(before[key], tensor) for key, tensor in net.state_dict().items())
 
 
+def test_extracted_modules_share_constants_and_nothing_else() -> None:
+    space = small("autoformer")
+    net = space.to_supernet()
+    first, second = net.extract(space.largest()), net.extract(space.largest())
+
+    def kept(module: torch.nn.Module) -> set[int]:
+        return {t.untyped_storage().data_ptr() for t in module.state_dict().values()}
+
+    assert not kept(first) & (kept(second) | kept(net))
+    constants = dict(second.named_buffers())
+    before = {name: buffer.clone() for name, buffer in constants.items()}
+    pairs = zip(first.buffers(), second.buffers(), strict=True)
+    assert any(a.data_ptr() == b.data_ptr() for a, b in pairs)
+    first.double().load_state_dict(second.state_dict())
+    assert all(torch.equal(constants[name], buffer) for name, buffer in before.items())
+
+
 def test_recalibration_stays_in_the_child() -> None:
     space = shuffling()
     net = space.to_supernet()
