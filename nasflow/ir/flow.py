@@ -11,10 +11,22 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nasflow.errors import SpaceError
-from nasflow.ir.span import Span, arranged, by_position, demands, divide, merge, places, prefix
+from nasflow.ir.span import (
+    KEPT,
+    Span,
+    arranged,
+    by_position,
+    demands,
+    divide,
+    merge,
+    places,
+    prefix,
+    renumbered,
+)
 from nasflow.ir.weight import Factor, Weight
 
 if TYPE_CHECKING:
@@ -22,6 +34,23 @@ if TYPE_CHECKING:
 
 Spans = tuple[Span, ...]
 UNIT = prefix(1, 1)
+
+
+@dataclass(slots=True)
+class Axis:
+    """One axis of what arrives at a place, in all children so far.
+
+    Attributes:
+        origin: where the first of them had it laid out.
+        most: the most entries that one had.
+        wide: whether one was laid out for more than that, and had not just the first entries.
+        mixed: whether some had it laid out elsewhere than the first.
+    """
+
+    origin: str
+    most: int
+    wide: bool = False
+    mixed: bool = False
 
 
 @dataclass(slots=True)
@@ -39,6 +68,7 @@ class Plot:
         settled: those that were known when laying the child out was last begun.
         asked: what was asked for since, as (weight, number of groups).
         news: how often that was not among the settled: what asked is to be laid out again.
+        axes: what arrives at each place, by path, number of the input and of its axis.
     """
 
     rooms: dict[str, int] = field(default_factory=dict)
@@ -51,6 +81,51 @@ class Plot:
     settled: dict[str, int] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
     news: int = 0
+    axes: dict[tuple[str, int, int], Axis] = field(default_factory=dict)
+
+    @property
+    def stale(self) -> bool:
+        """Whether sizes were found while layouts were followed that no longer are."""
+        return any(axis.mixed and axis.wide for axis in self.axes.values())
+
+    def restart(self) -> None:
+        """Forget the biggest sizes, but not which layouts are followed."""
+        self.rooms.clear()
+        self.notes.clear()
+        self.version += 1
+
+    def follow(self, path: str, number: int, spans: Spans) -> Spans:
+        """Return what arrives at a place, each axis with the entries that children share there."""
+        return tuple([
+            span if span.loose else self._followed((path, number, i), span)
+            for i, span in enumerate(spans)
+        ])  # fmt: skip
+
+    def _followed(self, key: tuple[str, int, int], span: Span) -> Span:
+        """Return a span as it is where all children have it from one origin.
+
+        Where they do not (a state that is picked), its entries mean something else in each. Room
+        for the most that one has is enough then: a layout of more entries, most of which are
+        always absent (one value that is left of a concatenation), is not followed.
+        """
+        axis = self.axes.get(key)
+        if axis is None:
+            axis = self.axes[key] = Axis(span.origin, len(span))
+        mixed = axis.mixed or not _alike(span.origin, axis.origin)
+        if not self.frozen and (mixed != axis.mixed or len(span) > axis.most):
+            axis.mixed, axis.most = mixed, max(len(span), axis.most)
+            if axis.wide:  # some that came before are now laid out otherwise
+                self.grown = True
+                self.version += mixed
+        if span.universe <= axis.most:
+            return span
+        first = span.entries == range(len(span))
+        axis.wide = axis.wide or not first
+        if not mixed or len(span) > axis.most:
+            return span
+        if not first:
+            self.notes.setdefault(key[0], f"{span!r} is one of several layouts that arrive")
+        return renumbered(span, axis.most)
 
     def ask(self, wanted: Iterable[tuple[str, int]]) -> bool:
         """Ask weights for groups; return whether that is news."""
@@ -61,6 +136,16 @@ class Plot:
             if common != self.settled.get(owner, 1):
                 self.news += 1
         return self.news != before
+
+
+@lru_cache(KEPT)
+def _alike(first: str, second: str) -> bool:
+    """Whether two origins are one, or iterations of a repeat: the layout of one goes on in the next."""
+    return first == second or _plain(first) == _plain(second)
+
+
+def _plain(origin: str) -> list[str]:
+    return [part for part in origin.split("/") if not part.isdigit()]
 
 
 class Place:
@@ -88,10 +173,11 @@ class Place:
         self.plot = plot
         self.path = path
         self.types = content.inputs
-        self.inputs = inputs
         self.outputs = content.outputs
         self.declared = content.weights
         self.taken = taken or tuple(range(len(inputs)))
+        pairs = zip(self.taken, inputs, strict=True)
+        self.inputs = tuple([plot.follow(path, number, spans) for number, spans in pairs])
         self.weights: dict[str, Spans] = {}
 
     def span(self, number: int, axis: str) -> Span:

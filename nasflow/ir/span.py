@@ -27,6 +27,7 @@ class Span:
             another.
         loose: whether the axis counts places (pixels, tokens) and has no entries to follow.
         whole: (span, sizes, position): this is one factor of a span that was taken apart.
+        origin: where the biggest axis was laid out: entries of one origin mean the same.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class Span:
         "factors",
         "joined",
         "loose",
+        "origin",
         "owner",
         "sized",
         "universe",
@@ -53,6 +55,7 @@ class Span:
         sized: tuple[int, ...] = (),
         loose: bool = False,
         whole: tuple[Span, tuple[int, ...], int] | None = None,
+        origin: str = "",
     ) -> None:
         self.entries = entries
         self.universe = universe
@@ -63,6 +66,7 @@ class Span:
         self.sized = sized
         self.loose = loose
         self.whole = whole
+        self.origin = origin or owner or _origin(whole, factors)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -79,6 +83,13 @@ class Span:
     def same(self, other: Span) -> bool:
         """Whether both hold the same entries."""
         return self is other or self.entries == other.entries
+
+
+def _origin(whole: tuple[Span, tuple[int, ...], int] | None, factors: tuple[Span, ...]) -> str:
+    """Return the origin of a part of a span, or of a product."""
+    if whole is not None:
+        return whole[0].origin
+    return next((factor.origin for factor in factors if factor.origin), "")
 
 
 def plain(entries: Sequence[int]) -> Entries:
@@ -105,7 +116,10 @@ def places(size: int) -> Span:
 @lru_cache(KEPT)
 def arranged(size: int, universe: int, groups: int, owner: str = "") -> Span:
     """Return the first entries of each of ``groups`` equal parts of ``universe`` entries."""
-    factors = (prefix(groups, groups), prefix(size // groups, universe // groups))
+    factors = (
+        Span(range(groups), groups, origin=owner),
+        Span(range(size // groups), universe // groups, origin=owner),
+    )
     return Span(
         product(factors, (groups, universe // groups)), universe, factors=factors, owner=owner
     )
@@ -155,11 +169,13 @@ def _whole(spans: tuple[Span, ...]) -> Span | None:
 
 
 @lru_cache(KEPT)
-def join(spans: tuple[Span, ...], offsets: tuple[int, ...], universe: int) -> Span:
+def join(
+    spans: tuple[Span, ...], offsets: tuple[int, ...], universe: int, origin: str = ""
+) -> Span:
     """Return the concatenation of spans, each moved by its offset."""
     entries = [e + k for s, k in zip(spans, offsets, strict=True) for e in s.entries]
     sized = tuple(n for s in spans for n in s.sized)
-    return Span(plain(entries), universe, joined=spans, sized=sized)
+    return Span(plain(entries), universe, joined=spans, sized=sized, origin=origin)
 
 
 @lru_cache(KEPT)
@@ -174,7 +190,8 @@ def part(span: Span, start: int, stop: int) -> Span:
         at += len(inner)
     if (start, stop) == (0, len(span)):
         return span
-    return Span(plain(span.entries[start:stop]), span.universe, sized=span.sized)
+    entries = plain(span.entries[start:stop])
+    return Span(entries, span.universe, sized=span.sized, origin=span.origin)
 
 
 @lru_cache(KEPT)
@@ -238,7 +255,14 @@ def _joined(span: Span, outer: int) -> tuple[Span, Span] | None:
         return None
     if not all(s.same(first) and s.universe == first.universe for s in others):
         return None
-    return prefix(outer, outer), Span(first.entries, first.universe, alike=span.joined)
+    inner = Span(first.entries, first.universe, alike=span.joined, origin=span.origin)
+    return prefix(outer, outer), inner
+
+
+@lru_cache(KEPT)
+def renumbered(span: Span, universe: int) -> Span:
+    """Return as many entries, the first of another universe."""
+    return Span(range(len(span)), universe, sized=span.sized)
 
 
 @lru_cache(KEPT)

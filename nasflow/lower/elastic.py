@@ -189,12 +189,14 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
         quiet = 0 if grown else quiet + 1
         if quiet >= min(QUIET, space.size):
             break
+    if shares.plot.stale:
+        shares.restart()
     # What stands behind a concatenation moves as its parts grow, so weights may grow again.
-    grown = True
-    while grown:
-        grown = False
-        for graph in graphs:
-            grown = shares.grow(shares.lay(graph)) or grown
+    laid: dict[int, int] = {}
+    while stale := [i for i in range(len(graphs)) if laid.get(i) != shares.plot.version]:
+        for i in stale:
+            laid[i] = shares.plot.version
+            shares.grow(shares.lay(graphs[i]))
     shares.plot.frozen = True
 
 

@@ -170,13 +170,13 @@ def ready(content: Applied) -> Ready:
 
 
 class Mould:
-    """Makes modules that share nothing with a pattern; much cheaper than constructing them.
+    """Makes modules like a pattern; much cheaper than constructing them.
 
     Weights are still to be given; buffers start afresh, on the device and in the precision of
-    ``like``.
+    ``like``. Those that are in no state dict (tables of positions) are constants: all share one.
     """
 
-    __slots__ = ("buffers", "cls", "empty", "filled", "plain")
+    __slots__ = ("buffers", "cls", "constants", "empty", "filled", "plain")
 
     def __init__(self, pattern: nn.Module, like: Tensor) -> None:
         self.cls = type(pattern)
@@ -189,6 +189,7 @@ class Mould:
             name: None if buffer is None else _fresh(name, buffer, like)
             for name, buffer in pattern._buffers.items()
         }
+        self.constants = pattern._non_persistent_buffers_set
 
     def __call__(self, empty: bool = False) -> nn.Module:
         """Return a new module; an ``empty`` one has no buffers yet either."""
@@ -201,7 +202,10 @@ class Mould:
             state[name] = held.copy()
         buffers = self.buffers
         if buffers and not empty:
-            buffers = {k: None if b is None else b.clone() for k, b in buffers.items()}
+            constant = self.constants
+            buffers = {
+                k: b if b is None or k in constant else b.clone() for k, b in buffers.items()
+            }
         state["_buffers"] = dict(buffers)
         return made
 

@@ -169,6 +169,11 @@ class Shares:
         self._graphs.clear()
         self._operations.clear()
 
+    def restart(self) -> None:
+        """Forget the biggest sizes, but not which layouts are followed."""
+        self.plot.restart()
+        self.shared.clear()
+
     def lay(self, graph: Graph) -> Segment:
         """Follow the index sets of a child from its inputs to its results.
 

@@ -28,6 +28,8 @@ from tests.lower.children import (
 )
 from tests.lower.small import small
 
+QUIET = elastic.QUIET
+
 
 @pytest.fixture(autouse=True)
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +104,23 @@ def test_statistics_never_leak_between_children() -> None:
     assert all(torch.equal(before[key], tensor) for key, tensor in net.state_dict().items())
 
 
+def test_extracted_modules_share_constants_and_nothing_else() -> None:
+    space = small("autoformer")
+    net = space.to_supernet()
+    first, second = net.extract(space.largest()), net.extract(space.largest())
+
+    def kept(module: torch.nn.Module) -> set[int]:
+        return {t.untyped_storage().data_ptr() for t in module.state_dict().values()}
+
+    assert not kept(first) & (kept(second) | kept(net))
+    constants = dict(second.named_buffers())
+    before = {name: buffer.clone() for name, buffer in constants.items()}
+    pairs = zip(first.buffers(), second.buffers(), strict=True)
+    assert any(a.data_ptr() == b.data_ptr() for a, b in pairs)
+    first.double().load_state_dict(second.state_dict())
+    assert all(torch.equal(constants[name], buffer) for name, buffer in before.items())
+
+
 def test_recalibration_stays_in_the_child() -> None:
     space = shuffling()
     net = space.to_supernet()
@@ -169,6 +188,79 @@ def test_widths_rounded_to_whole_groups_have_room() -> None:
     elastic.explore(shares, space, ())
     for seed in range(150):
         shares.grow(shares.lay(space.bind(space.sample(seed))))  # raises where there is none
+
+
+def leftovers() -> ir.Space:
+    """A value that is now and then all that is left of a concatenation, and passed on as it is."""
+    x = ir.image(3, 4)
+    parts = [ir.Conv2d(2)(x, name=f"part{i}") for i in range(4)]
+    gates = [ir.choice(f"keep{i}", False, True) for i in range(3)]
+    gated = [ir.Gated(part, gate) for part, gate in zip(parts, gates, strict=False)]
+    joined = ir.Concat()(*gated, parts[3], name="joined")
+    fits = ir.when(joined.dim("C") == 2, lambda x: x, lambda x: ir.Conv2d(2)(x, name="project"))
+    fitted = fits(joined, name="fit")
+    y = ir.Conv2d(3)(ir.pick(ir.choice("which", 0, 1), [parts[0], fitted]), name="reads")
+    return ir.Space(
+        ir.Conv2d(3)(ir.Concat()(y, fitted, name="again"), name="last"), name="leftovers"
+    )
+
+
+def test_a_layout_that_is_passed_on_brings_no_room_for_what_is_always_absent() -> None:
+    space = leftovers()
+    net = supernet(space)
+    shapes = {name: tuple(p.shape[:2]) for name, p in net.named_parameters()}
+    assert shapes["fit_else/project/weight"] == (2, 8)  # what all children have there is followed
+    assert shapes["reads/weight"] == (3, 2) and shapes["last/weight"] == (3, 5)
+    for point in space.enumerate():
+        x = inputs(space.bind(point))
+        assert apart(run(net.at(point), *x), run(net.extract(point), *x)) < 1e-12
+
+
+def refused(space: ir.Space, count: int) -> list[str]:
+    """Return why which of so many random points have no room in a space's supernet."""
+    shares, found = Shares(), []
+    elastic.explore(shares, space, ())
+    for seed in range(count):
+        try:
+            shares.grow(shares.lay(space.bind(space.sample(seed))))
+        except SpaceError as error:
+            found.append(f"{seed}: {error}")
+    return found
+
+
+def test_cells_that_pick_and_concatenate_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elastic, "QUIET", QUIET)
+    assert refused(nasflow.space("enas", nodes=4, repeats=1, filters=4, size=8), 300) == []
+
+
+CELLS: dict[str, tuple[str, dict[str, object]]] = {
+    "nasnet": ("nasnet", {}),
+    "small": ("nasnet", {"repeats": 1, "filters": 8}),
+    "amoebanet": ("nasnet", {"operations": "amoebanet", "repeats": 1, "filters": 8}),
+    "four inputs": ("nasnet", {"inputs": 4, "blocks": 4, "repeats": 1, "filters": 8}),
+    "enas": ("enas", {"nodes": 5, "repeats": 1, "filters": 8}),
+    "darts": ("darts", {"layers": 3, "filters": 8, "nodes": 3}),
+    "smash": ("smash", {"layers": (2, 2)}),
+}
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", CELLS)
+def test_every_random_cell_has_room(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elastic, "QUIET", QUIET)
+    space, settings = CELLS[name]
+    assert refused(nasflow.space(space, **settings), 3000) == []
+
+
+def test_an_axis_has_one_room_grouped_or_not() -> None:
+    width, groups = (ir.choice(name, *options) for name, options in (("w", (4, 8)), ("g", (1, 2))))
+    conv = ir.Conv2d(width, groups=groups)(ir.image(4, 4), name="conv")
+    space, shares = ir.Space(conv, name="grouped"), Shares()
+    for point in ({"w": 8, "g": 2}, {"w": 4, "g": 1}):
+        shares.grow(shares.lay(space.bind(point)))
+    shares.plot.frozen = True
+    shares.grow(shares.lay(space.bind({"w": 8, "g": 1})))  # raises where there is none
 
 
 def test_weights_with_an_entry_for_each_place_are_kept_once_per_resolution() -> None:

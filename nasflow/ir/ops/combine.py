@@ -142,7 +142,8 @@ class Concat(Operation):
         spans = tuple(inner[position] for inner in place.inputs)
         if any(span.loose for span in spans):
             return (place.result(**{name: places(sum(map(len, spans)))}),)
-        return (place.result(**{name: join(spans, *place.offsets("input", spans))}),)
+        joined = join(spans, *place.offsets("input", spans), place.path)
+        return (place.result(**{name: joined}),)
 
     def source(self, *types: Type) -> Source:
         if len(types) == 1:

@@ -160,7 +160,7 @@ class _Convolution(Operation):
                 rows = place.merge("out", (rows, place.own("per_channel", per_channel)))
         else:
             _, columns = place.groups(columns, groups, "a grouped convolution")
-            rows = place.own("out", out, groups)
+            rows = place.own("out.0", out, groups)  # the room that it has ungrouped, too
         weight, *biases = place.declared
         place.take(weight, rows, columns)
         for bias in biases:

@@ -149,7 +149,8 @@ def padded(span: Span, before: int, after: int) -> Span:
         return places(len(span) + before + after) if span.loose else span
     universe = span.universe + before + after
     ends = range(before), range(universe - after, universe)
-    return Span(plain([*ends[0], *(e + before for e in span.entries), *ends[1]]), universe)
+    entries = plain([*ends[0], *(e + before for e in span.entries), *ends[1]])
+    return Span(entries, universe, origin=f"{span.origin}+{before}+{after}")
 
 
 @operation
