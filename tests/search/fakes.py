@@ -194,12 +194,15 @@ class Signed(Table):
 
 
 class Placed(Table):
-    """Leave the name of the node in the log instead."""
+    """Leave the name of the node in the log instead, and wait for two nodes to be at work."""
 
     def __call__(self, graph: Any, *, seed: int, report: Any = None) -> dict[str, float]:
         import ray
 
         note(self.log, ray.get_runtime_context().get_node_id())
+        # On a slow machine a second node's first worker starts when all would be over.
+        while len(set(Path(self.log).read_text().splitlines())) < 2:
+            time.sleep(0.05)
         time.sleep(self.sleep)
         return {"accuracy": sum(graph.widths) / 100}
 
