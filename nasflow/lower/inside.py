@@ -20,9 +20,9 @@ class Leaf:
     """What stands for a tensor, or for a window of it, in the graph inside.
 
     It is the same memory, detached. A window that does not lie together is copied for each call:
-    convolutions would do so in both directions, and small matrix products are slow on rows that lie
-    apart. Big ones are not (see :mod:`nasflow.lower.linear`), and fresh memory for a big copy is
-    faulted in page by page.
+    convolutions would do so in both directions, and PyTorch lays the gradient of a matrix that lies
+    apart out by columns. Big matrices are not copied, for fresh memory is faulted in page by page:
+    :mod:`nasflow.lower.linear` sees to their gradients.
 
     Attributes:
         shared: the tensor.
@@ -158,7 +158,10 @@ class Inside(torch.autograd.Function):
         leaves, own = ctx.leaves, ctx.own
         inputs = [x if _needs(x) else None for x in ctx.inputs]
         try:
-            found = _received(leaves, own, ctx.tensors[len(inputs) :])
+            shared = ctx.tensors[len(inputs) :]
+            found = _received(
+                leaves, own, shared, _unrestricted(ctx.next_functions[-len(shared) :])
+            )
             keep = ctx.keep or torch._C._autograd._get_current_graph_task_keep_graph()
             torch.autograd.backward(results, given, keep)
             for (leaf, at, alone), tensor in zip(leaves, own, strict=True):
@@ -179,14 +182,14 @@ def _needs(x: Any) -> bool:
 
 
 def _received(
-    leaves: Sequence[Stands], tensors: Sequence[Tensor], shared: Sequence[Tensor]
+    leaves: Sequence[Stands], tensors: Sequence[Tensor], shared: Sequence[Tensor], plain: bool
 ) -> list[Any]:
     """Give each leaf a gradient to add to.
 
-    Return for each tensor the full gradient that autograd is to be given, nothing where the leaves
-    add to the one that is there, and a leaf whose own it will be.
+    ``plain`` says that all gradients are accumulated. Return for each tensor the full gradient that
+    autograd is to be given, nothing where the leaves add to the one that is there, and a leaf whose
+    own it will be.
     """
-    plain = _unrestricted(shared)
     totals: list[Tensor | None] = [None] * len(shared)
     found: list[Any] = [None] * len(shared)
     for (leaf, at, alone), tensor in zip(leaves, tensors, strict=True):
@@ -208,11 +211,10 @@ def _received(
     return found
 
 
-def _unrestricted(tensors: Sequence[Tensor]) -> bool:
-    """Whether all gradients are accumulated, not just some asked for."""
-    for tensor in tensors:
-        if tensor.requires_grad and tensor.is_leaf:
-            node = torch.autograd.graph.get_gradient_edge(tensor).node
+def _unrestricted(edges: Sequence[tuple[Any, int]]) -> bool:
+    """Whether the gradients that go along all of these edges are accumulated, not just some."""
+    for node, _ in edges:
+        if isinstance(node, torch._C._functions.AccumulateGrad):
             try:
                 return torch._C._will_engine_execute_node(node)
             except RuntimeError:  # autograd.grad captures what arrives here
