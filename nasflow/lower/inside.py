@@ -214,7 +214,7 @@ def _received(
 def _unrestricted(edges: Sequence[tuple[Any, int]]) -> bool:
     """Whether the gradients that go along all of these edges are accumulated, not just some."""
     for node, _ in edges:
-        if isinstance(node, torch._C._functions.AccumulateGrad):
+        if hasattr(node, "variable"):  # it accumulates; other nodes have none
             try:
                 return torch._C._will_engine_execute_node(node)
             except RuntimeError:  # autograd.grad captures what arrives here
