@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular  # type: ignore[import-untyped,unused-ignore]
 
-from nasflow.ir import Decision, Point, Space
-from strategies._figures import COUNT, figures
+from nasflow.ir import Decision, Graph, Point, Space
+from nasflow.ir.cost import shortest_path
 from strategies._points import key
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -22,6 +22,16 @@ ABSENT = -1.0  # the code of a decision that is inactive
 RATE, NOISE, SHARE = 0.3, 0.05, 0.7
 TREND = 1.0  # variance of a figure's slope, in scores for a deviation
 KNOWN = 5_000  # points whose rows are remembered
+COUNT = 3  # figures of a network
+
+
+def figures(graph: Graph) -> tuple[float, ...]:
+    """Return the logarithm of a network's multiply-adds, and the layers on its shortest and longest path.
+
+    The multiply-adds tell how much it computes, the longest path how much of it in a row; the
+    shortest is short where shortcuts lead around all of it.
+    """
+    return math.log(max(graph.macs, 1)), float(shortest_path(graph)), float(graph.cost().depth)
 
 
 class Pairs(NamedTuple):
@@ -61,7 +71,7 @@ class Codes:
         self.known: dict[int, list[float]] = {}  # rows by keys: to bind takes most of the time
 
     def rows(self, points: Sequence[Point]) -> Array:
-        """Return the numbers of points."""
+        """Return the numbers of points, (points, decisions and figures)."""
         if len(self.known) > KNOWN:
             self.known.clear()
         return np.array([self._row(point) for point in points]).reshape(-1, self.width + COUNT)
@@ -125,7 +135,7 @@ class Surrogate:
         fit = Fit(pairs, target, member)
         for _ in range(self.steps):
             tried = Fit(pairs, target, self._step(fit.member, rng))
-            if math.log(1.0 - rng.random()) < tried.evidence - fit.evidence:
+            if math.log(1.0 - rng.random()) < tried.posterior - fit.posterior:
                 fit = tried
         return fit
 
@@ -155,14 +165,14 @@ class Fit:
         self.whitened = solve_triangular(self.factor, target, lower=True, check_finite=False)
         # an inverse-gamma prior of weight 2 around 1 on the variance of the rewards' scores
         self.amplitude = (float(self.whitened @ self.whitened) + 2.0) / (count + 2.0)
-        self.evidence = (
+        self.posterior = (  # its logarithm, but for a constant
             -0.5 * (count + 2.0) * math.log(self.amplitude)
             - float(np.log(np.diag(self.factor)).sum())
             - 0.5 * float(((member - medians(len(member) - 2)) ** 2).sum())
         )
 
     def predict(self, across: Pairs) -> tuple[Array, Array]:
-        """Return means and deviations of candidates, from pairs of the results and them."""
+        """Return means and deviations, (candidates,) each, from pairs of the results and them."""
         between = covariance(across, self.member)
         solved = solve_triangular(self.factor, between, lower=True, check_finite=False)
         variance = np.maximum(1.0 + across.own - (solved**2).sum(axis=0), 1e-9)
@@ -177,7 +187,7 @@ def medians(rates: int) -> Array:
 
 
 def covariance(pairs: Pairs, member: Array) -> Array:
-    """Return the prior covariance of pairs of points."""
+    """Return the prior covariance of pairs of points, (first, second)."""
     rates, share = np.exp(member[:-2]), 1 / (1 + math.exp(-member[-1]))
     width = len(pairs.decisions)
     between = np.tensordot(rates[:width], pairs.decisions, 1)

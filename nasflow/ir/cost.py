@@ -94,10 +94,11 @@ def _activations(graph: Graph) -> int:
     return int(known)
 
 
-# -- longest paths --------------------------------------------------------------------------------
+# -- paths ----------------------------------------------------------------------------------------
 
-# What one output depends on: for each input that reaches it, layers, pixels added and stride.
-Reach = dict[int, tuple[int, float, int]]
+# What one output depends on: for each input that reaches it, the fewest and the most layers on a
+# path, pixels added and stride.
+Reach = dict[int, tuple[int, int, float, int]]
 
 
 def _reach(graph: Graph) -> tuple[Reach, ...]:
@@ -108,7 +109,7 @@ def _reach(graph: Graph) -> tuple[Reach, ...]:
     """
     known: tuple[Reach, ...] | None = graph.__dict__.get("_reach")
     if known is None:
-        reached: list[Reach] = [{i: (0, 0, 1)} for i in range(len(graph.inputs))]
+        reached: list[Reach] = [{i: (0, 0, 0, 1)} for i in range(len(graph.inputs))]
         for node in graph.nodes:
             content = node.content
             inner = _reach(content) if isinstance(content, Graph) else content.reach
@@ -127,31 +128,44 @@ def _step(content: Applied) -> tuple[Reach, ...]:
     layers = int(content.macs > 0 and content.params > 0)
     extent, stride = (math.inf, 1) if window is None else (window[0] - 1, window[1])
     sources = range(len(content.inputs)) if content.inputs else (-1,)
-    one: Reach = dict.fromkeys(sources, (layers, extent, stride))
+    one: Reach = dict.fromkeys(sources, (layers, layers, extent, stride))
     return (one,) * len(content.outputs)
 
 
 def _joined(steps: Reach, sources: list[Reach]) -> Reach:
     joined: Reach = {}
-    for i, (layers, extent, stride) in steps.items():
-        for origin, (depth, seen, jump) in (sources[i] if i >= 0 else {-1: (0, 0, 1)}).items():
-            depth += layers
+    for i, (fewest, most, extent, stride) in steps.items():
+        for origin, (least, depth, seen, jump) in (
+            sources[i] if i >= 0 else {-1: (0, 0, 0, 1)}
+        ).items():
+            least += fewest
+            depth += most
             if extent:
                 seen += jump * extent
             jump *= stride
             old = joined.get(origin)
             if old is not None:
-                depth, seen, jump = max(old[0], depth), max(old[1], seen), max(old[2], jump)
-            joined[origin] = (depth, seen, jump)
+                least, depth = min(old[0], least), max(old[1], depth)
+                seen, jump = max(old[2], seen), max(old[3], jump)
+            joined[origin] = (least, depth, seen, jump)
     return joined
 
 
 def _depth(graph: Graph) -> int:
-    return max((far[0] for reach in _reach(graph) for far in reach.values()), default=0)
+    return max((far[1] for reach in _reach(graph) for far in reach.values()), default=0)
+
+
+def shortest_path(graph: Graph) -> int:
+    """Return the layers with weights on the shortest path from an input to a result.
+
+    It is short where shortcuts lead around all of a network; 0 where no input reaches a result.
+    """
+    found = (far[0] for reach in _reach(graph) for origin, far in reach.items() if origin >= 0)
+    return min(found, default=0)
 
 
 def _receptive_field(graph: Graph) -> int | None:
-    seen = max((far[1] for origin, far in _reach(graph)[0].items() if origin >= 0), default=0)
+    seen = max((far[2] for origin, far in _reach(graph)[0].items() if origin >= 0), default=0)
     return None if seen == math.inf else 1 + int(seen)
 
 

@@ -9,8 +9,7 @@ import nasflow
 from nasflow.errors import ConfigError
 from nasflow.ir import Point
 from nasflow.search.strategy import Result
-from strategies._figures import figures
-from strategies._surrogate import Array, Codes, Surrogate, scores
+from strategies._surrogate import Array, Codes, Surrogate, figures, scores
 from strategies.predictor import Predictor
 from tests.strategies.spaces import flat, gated
 
