@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--strategies", nargs="+", default=[*EVALUATIONS, "predictor", "nao"])
+    parser.add_argument("--strategies", nargs="+", default=[*EVALUATIONS, "nao"])
     parser.add_argument("--evaluations", type=int)
     options = parser.parse_args()
     print("strategy | evaluations | ms, first 50 | ms, last 100 | bytes an evaluation")

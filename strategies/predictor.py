@@ -83,7 +83,7 @@ class Predictor:
     def ask(self) -> Point | None:
         """Propose a point; None when the space is exhausted."""
         mostly_known = 2 * len(self.seen) >= self.space.size  # candidates would be in vain
-        trained = self.count >= self.warmup and self.told and self.codes.width > 0
+        trained = self.count >= self.warmup and self.codes.width > 0
         point = None
         if trained and not mostly_known:
             point = self._best()
@@ -174,8 +174,10 @@ class Predictor:
         """Return candidates and their worth: the first ones, and mutations of the most promising."""
         found, idle = self._candidates(best), 0
         pool = list(found.values())
-        worth = judge(pool) if pool else np.zeros(0)
-        for _ in range(CLIMBS if pool else 0):
+        if not pool:
+            return pool, np.zeros(0)
+        worth = judge(pool)
+        for _ in range(CLIMBS):
             top = int(worth.argmax())
             children = (self.space.mutate(pool[top], self.rng) for _ in range(CHILDREN))
             if new := self._fresh(children, found):
@@ -195,7 +197,7 @@ class Predictor:
         def points() -> Iterator[Point]:
             for _ in range(self.candidates):
                 if self.rng.random() < self.random_share:
-                    yield self._small() if self.grow else self.space.sample(self.rng)
+                    yield self._small()
                 else:
                     point = self.rng.choice(best)
                     for _ in range(self.rng.choice((1, 1, 1, 2, 2, 2, 3, 3))):
@@ -222,9 +224,10 @@ class Predictor:
 
     def _small(self) -> Point:
         """Return a random point of no more active decisions than there may be by now."""
-        point, cap = self.space.smallest(), self._cap()
+        cap = self._cap()
         if cap == float("inf"):
             return self.space.sample(self.rng)
+        point = self.space.smallest()
         for _ in range(2 * self.codes.width):
             moved = self.space.mutate(point, self.rng)
             point = moved if len(moved) <= cap else point

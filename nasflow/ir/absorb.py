@@ -14,7 +14,7 @@ Condition = bool | Free
 """When a permutation is absorbed: always, never, or where permutations of these (result, axis)
 pairs of the graph are."""
 Moves = Condition | list[Condition]
-"""Those of permutations of each input of a node; a single one where all are alike."""
+"""When a permutation of each input of a node is absorbed; one condition where it is the same for all."""
 Lookup = Callable[[int, str], Condition]
 """When a permutation of a result along an axis is absorbed, seen from further out."""
 
@@ -110,9 +110,7 @@ def _moves(content: Applied | Graph, axis: str) -> Moves:
     """Return where a permutation of each input is absorbed, as conditions on the content's results."""
     found: Moves
     if isinstance(content, Graph):
-        if axis not in content.absorbed:
-            content.absorbed[axis] = _of_values(content, axis)
-        found = content.absorbed[axis][: len(content.inputs)]
+        found = [absorbed(content, value, axis) for value in range(len(content.inputs))]
         if found and found.count(found[0]) == len(found):
             found = found[0]
     else:

@@ -45,8 +45,9 @@ INLINED: Final = 10
 LONGEST: Final = 2048
 """Bytes of a term before it is replaced by its digest."""
 RECURRING: Final = 12
-"""Most nodes of a graph whose shape is likely to recur, and SHAPES so many are remembered."""
+"""Most nodes of a graph whose shape is likely to recur."""
 SHAPES: Final = 2_000
+"""Shapes of such graphs that are remembered."""
 LATEST: Final = 4
 """Shapes of larger graphs that are remembered: what recurs there is a cell at its other widths."""
 
@@ -257,9 +258,12 @@ class _Draft:
         made = rule(content)
         if zero or made.kind == Kind.ZERO:
             return self._with_zeros(content, args, graph, value, lookup)
-        more = None
-        if made.kind.__class__ is str:
-            more = within(graph, value, made.kind, lookup)
+        return self._as_it_is(made, args, graph, value, lookup)
+
+    def _as_it_is(
+        self, made: Rule, args: tuple[int, ...], graph: Graph, value: int, lookup: Lookup
+    ) -> list[int]:
+        more = within(graph, value, made.kind, lookup) if isinstance(made.kind, str) else None
         return self._spread(made.kind, made.labels, args, made.own, more)
 
     def _spread(
@@ -308,10 +312,7 @@ class _Draft:
                 args = tuple(a for a, _ in kept)
                 if len(args) == 1:
                     return list(args)
-        more = None
-        if isinstance(made.kind, str):
-            more = within(graph, value, made.kind, lookup)
-        return self._spread(made.kind, made.labels, args, made.own, more)
+        return self._as_it_is(made, args, graph, value, lookup)
 
     def _enter(
         self, inner: Graph, args: tuple[int, ...], zero: bool, outer: Graph, first: int,

@@ -180,9 +180,8 @@ class Compiler:
         made.acts = tuple(_acts(made))
         if made.slot >= 0 and made.acts:
             assert isinstance(operand, Decision)
-            kinds = {option: (type(option), option) for option in operand.options}
-            found = {o: made.keys[k] for o, k in kinds.items() if k in made.keys}
-            made.options = {option: made.acts[number] for option, number in found.items()}
+            numbers = {o: made.keys.get((type(o), o)) for o in operand.options}
+            made.options = {o: made.acts[n] for o, n in numbers.items() if n is not None}
         part = (
             step.kind, name, inputs, tuple(texts), made.operation, made.operands,
             tuple([id(block) for block in bodies]), made.gates is None, step.arity,

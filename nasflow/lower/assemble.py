@@ -17,7 +17,7 @@ from nasflow.lower import names
 from nasflow.lower.child import Child
 from nasflow.lower.cut import Cut
 from nasflow.lower.plan import Plan
-from nasflow.lower.ready import SCOPE, Mould, ready
+from nasflow.lower.ready import SCOPE, Mould, copied, ready
 from nasflow.lower.shares import Part, Segment
 
 MOST_KEPT: Final = 1 << 12
@@ -58,20 +58,20 @@ def _module(plan: Plan, state: Sequence[Any], training: bool) -> nn.Module:
         if inner is not None:
             modules[attribute] = _module(inner, state[slot] if slot >= 0 else (), training)
             continue
-        holder, own = made, attribute
+        holder = made
         if mould is not None:
             holder = modules[attribute] = mould(empty=slot >= 0)
             holder.__dict__["training"] = training
             if slot >= 0:
-                buffers = state[slot]._buffers.items()
-                holder._buffers.update({k: None if b is None else b.clone() for k, b in buffers})
+                kept = state[slot]
+                holder._buffers = copied(kept._buffers, kept._non_persistent_buffers_set)
         for name, shared, cut, trainable in weights:
             tensor = shared.clone() if cut is None else cut.copy(shared)
             if trainable:
                 held = torch.Tensor._make_subclass(nn.Parameter, tensor, True)
-                holder._parameters[name or own] = held
+                holder._parameters[name or attribute] = held
             else:
-                holder._buffers[name or own] = tensor
+                holder._buffers[name or attribute] = tensor
     return made
 
 

@@ -192,9 +192,9 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
     if shares.plot.stale:
         shares.restart()
     # What stands behind a concatenation moves as its parts grow, so weights may grow again.
-    laid: dict[int, int] = {}
-    while stale := [i for i in range(len(graphs)) if laid.get(i) != shares.plot.version]:
-        for i in stale:
+    laid = [-1] * len(graphs)  # the version of the plot at which each was
+    while behind := [i for i, version in enumerate(laid) if version != shares.plot.version]:
+        for i in behind:
             laid[i] = shares.plot.version
             shares.grow(shares.lay(graphs[i]))
     shares.plot.frozen = True

@@ -13,7 +13,7 @@ from torch import Tensor
 from nasflow.lower.cut import Cut
 
 BIG: Final = 1 << 18
-"""From how many entries on a matrix is not copied."""
+"""Entries (1 MB of float32) from which on a matrix is not copied."""
 
 
 class Leaf:
@@ -129,7 +129,7 @@ class Inside(torch.autograd.Function):
         ``own`` are the leaves' tensors as they are in this call.
         """
         ctx.set_materialize_grads(False)
-        # A change of what was copied is noticed as one of what was not.
+        # Saved so that autograd notices a change of these before the backward pass: it sees copies.
         ctx.save_for_backward(*[leaf.shared for leaf, _, _ in leaves if leaf.apart is not None])
         needed = ctx.needs_input_grad[5:]
         inputs = [
@@ -147,7 +147,7 @@ class Inside(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
-        _ = ctx.saved_tensors
+        _ = ctx.saved_tensors  # raises if one was changed since
         results, given = [], []
         for result, gradient in zip(ctx.results, gradients, strict=True):
             if gradient is not None and result.requires_grad:

@@ -39,13 +39,10 @@ class _Rows(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        rows = gradient.flatten(0, -2)
-        own = None
-        if needs_weight:
-            own = _product(rows.t(), x.flatten(0, -2), weight)
+        rows = gradient.reshape(-1, gradient.shape[-1])
         return (
             (rows @ weight).view(x.shape) if needs_x else None,
-            own,
+            _product(rows.t(), x.reshape(-1, x.shape[-1]), weight) if needs_weight else None,
             rows.sum(0) if needs_bias else None,
         )
 

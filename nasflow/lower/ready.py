@@ -6,7 +6,7 @@ import functools
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -192,7 +192,7 @@ class Mould:
         self.constants = pattern._non_persistent_buffers_set
 
     def __call__(self, empty: bool = False) -> nn.Module:
-        """Return a new module; an ``empty`` one has no buffers yet either."""
+        """Return a new module; an ``empty`` one is to be given its buffers."""
         made: nn.Module = object.__new__(self.cls)
         state = made.__dict__
         state.update(self.plain)
@@ -200,14 +200,15 @@ class Mould:
             state[name] = OrderedDict()
         for name, held in self.filled:
             state[name] = held.copy()
-        buffers = self.buffers
-        if buffers and not empty:
-            constant = self.constants
-            buffers = {
-                k: b if b is None or k in constant else b.clone() for k, b in buffers.items()
-            }
-        state["_buffers"] = dict(buffers)
+        state["_buffers"] = {} if empty else copied(self.buffers, self.constants)
         return made
+
+
+def copied(
+    buffers: Mapping[str, Tensor | None], constants: Container[str]
+) -> dict[str, Tensor | None]:
+    """Return buffers in memory of their own; constants are shared."""
+    return {k: b if b is None or k in constants else b.clone() for k, b in buffers.items()}
 
 
 def _fresh(name: str, buffer: Tensor, like: Tensor) -> Tensor:
