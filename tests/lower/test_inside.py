@@ -134,7 +134,7 @@ def test_children_run_under_autocast(net: Supernet, x: Tensor) -> None:
     assert_gradients(net, module)
 
 
-@pytest.mark.parametrize("big", (0, 1 << 18))
+@pytest.mark.parametrize("big", (0, inside.BIG))
 def test_linear_layers_on_windows_have_the_modules_gradients(
     x: Tensor, monkeypatch: pytest.MonkeyPatch, big: int
 ) -> None:
@@ -143,6 +143,10 @@ def test_linear_layers_on_windows_have_the_modules_gradients(
     width = ir.choice("width", 2, 4, ordered=True)
     pooled = ir.Mean()(ir.image(3, 6), name="pool")
     hidden = ir.Activation("tanh")(ir.Linear(width)(pooled, name="first"))
+    vector = ir.Linear(width)(
+        ir.Parameter(("D",), (5,), ("normal", 1.0))(name="own"), name="of_vector"
+    )
+    hidden = ir.Add()(hidden, vector)
     net = ir.Space(ir.Linear(width)(hidden, name="second"), name="net").to_supernet(seed=0).double()
     child, module = net.at(NARROW), net.extract(NARROW)
     for part in (child, module):
