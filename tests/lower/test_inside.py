@@ -143,10 +143,6 @@ def test_linear_layers_on_windows_have_the_modules_gradients(
     width = ir.choice("width", 2, 4, ordered=True)
     pooled = ir.Mean()(ir.image(3, 6), name="pool")
     hidden = ir.Activation("tanh")(ir.Linear(width)(pooled, name="first"))
-    vector = ir.Linear(width)(
-        ir.Parameter(("D",), (5,), ("normal", 1.0))(name="own"), name="of_vector"
-    )
-    hidden = ir.Add()(hidden, vector)
     net = ir.Space(ir.Linear(width)(hidden, name="second"), name="net").to_supernet(seed=0).double()
     child, module = net.at(NARROW), net.extract(NARROW)
     for part in (child, module):
