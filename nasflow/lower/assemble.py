@@ -17,7 +17,7 @@ from nasflow.lower import names
 from nasflow.lower.child import Child
 from nasflow.lower.cut import Cut
 from nasflow.lower.plan import Plan
-from nasflow.lower.ready import SCOPE, Mould, copied, ready
+from nasflow.lower.ready import SCOPE, Mould, ready
 from nasflow.lower.shares import Part, Segment
 
 MOST_KEPT: Final = 1 << 12
@@ -29,6 +29,7 @@ Entry = tuple[
 as (name, shared tensor, how it is cut, whether it is trainable)."""
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def assemble(child: Child) -> nn.Module:
     """Return a child as a module of its own, weights and buffers copied.
@@ -41,13 +42,16 @@ def assemble(child: Child) -> nn.Module:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _module(child.plan, child.state, child.training)
+        return _module(child.plan, child.state, child.training, {})
     finally:
         if collecting:
             gc.enable()
 
 
-def _module(plan: Plan, state: Sequence[Any], training: bool) -> nn.Module:
+def _module(
+    plan: Plan, state: Sequence[Any], training: bool, tables: dict[int, Tensor]
+) -> nn.Module:
+    """Return a segment's module; ``tables`` are the constants that are copied already."""
     if plan.entries is None:
         plan.entries = tuple(_entries(plan))
         plan.mould = _pattern(plan.segment)
@@ -56,15 +60,15 @@ def _module(plan: Plan, state: Sequence[Any], training: bool) -> nn.Module:
     modules = made._modules
     for attribute, inner, mould, slot, weights in plan.entries:
         if inner is not None:
-            modules[attribute] = _module(inner, state[slot] if slot >= 0 else (), training)
+            modules[attribute] = _module(inner, state[slot] if slot >= 0 else (), training, tables)
             continue
         holder = made
         if mould is not None:
-            holder = modules[attribute] = mould(empty=slot >= 0)
+            holder = modules[attribute] = mould(empty=True)
             holder.__dict__["training"] = training
-            if slot >= 0:
-                kept = state[slot]
-                holder._buffers = copied(kept._buffers, kept._non_persistent_buffers_set)
+            kept = mould.buffers if slot < 0 else state[slot]._buffers
+            for name, buffer in kept.items():
+                holder._buffers[name] = _own(buffer, name in mould.constants, tables)
         for name, shared, cut, trainable in weights:
             tensor = shared.clone() if cut is None else cut.copy(shared)
             if trainable:
@@ -73,6 +77,15 @@ def _module(plan: Plan, state: Sequence[Any], training: bool) -> nn.Module:
             else:
                 holder._buffers[name or attribute] = tensor
     return made
+
+
+def _own(buffer: Tensor | None, constant: bool, tables: dict[int, Tensor]) -> Tensor | None:
+    """Return a buffer in memory of the module's own: what is one constant stays one."""
+    if buffer is None or not constant:
+        return None if buffer is None else buffer.clone()
+    if id(buffer) not in tables:
+        tables[id(buffer)] = buffer.clone()
+    return tables[id(buffer)]
 
 
 def _entries(plan: Plan) -> Iterator[Entry]:

@@ -48,11 +48,12 @@ class Child(nn.Module):
         if self._stands is None:
             self._stands = stands(leaves(self.plan))
         shared, own = self._stands
-        tensors = [leaf.refresh() for leaf, _, _ in own]
-        try:
-            if torch.is_grad_enabled():
-                return Inside.apply(self._work, own, tensors, False, len(inputs), *inputs, *shared)
+        learns = torch.is_grad_enabled()  # copies of windows are for gradients
+        tensors = [leaf.refresh(copy=learns) for leaf, _, _ in own]
+        if not learns:
             return self._work(inputs)
+        try:
+            return Inside.apply(self._work, own, tensors, False, len(inputs), *inputs, *shared)
         finally:
             for leaf, _, _ in own:
                 leaf.release()

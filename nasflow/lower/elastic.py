@@ -108,6 +108,7 @@ class Supernet(nn.Module):
             for matrix in matrices.values():
                 nn.init.eye_(getattr(self, matrix))
 
+    @torch.inference_mode(False)  # what is made here may train later
     def at(self, point: Mapping[str, Any]) -> Child:
         """Return a child, ready to run on its part of the weights.
 
@@ -150,10 +151,22 @@ class Supernet(nn.Module):
         return self.at(point)(*inputs)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Supernet:
-        self._children.clear()  # they hold the tensors that are moved or cast
+        self._forget()
+        return super()._apply(fn, recurse)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load weights as any module does; with ``assign`` children are made anew."""
+        if assign:
+            self._forget()
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _forget(self) -> None:
+        """Drop what holds the tensors, which are about to be moved, cast or exchanged."""
+        self._children.clear()
         self.shares.forget()
         self._planner = None
-        return super()._apply(fn, recurse)
 
 
 def _resized(weight: Weight, shape: Iterable[int]) -> Weight:

@@ -19,9 +19,9 @@ BIG: Final = 1 << 18
 class Leaf:
     """What stands for a tensor, or for a window of it, in the graph inside.
 
-    It is the same memory, detached. A window that does not lie together is copied for each call:
-    convolutions would do so in both directions, and PyTorch lays the gradient of a matrix that lies
-    apart out by columns. Big matrices are not copied, for fresh memory is faulted in page by page:
+    It is the same memory, detached. A window that does not lie together is copied for each call that
+    learns: convolutions would do so in both directions, and PyTorch lays the gradient of a matrix that
+    lies apart out by columns. Big matrices are not copied, for fresh memory is faulted in page by page:
     :mod:`nasflow.lower.linear` sees to their gradients.
 
     Attributes:
@@ -42,13 +42,14 @@ class Leaf:
     def __reduce__(self) -> tuple[Any, ...]:
         return Leaf, (self.shared, self.cut)
 
-    def refresh(self) -> Tensor:
+    def refresh(self, copy: bool) -> Tensor:
         """Return the leaf; a new one where it is a copy, or the tensor moved, was frozen or thawed."""
         shared = self.shared
         if self.pointer != shared.data_ptr():
             self._place()
         if self.apart is not None:
-            self.tensor = self.apart.contiguous().requires_grad_(shared.requires_grad)
+            if copy:
+                self.tensor = self.apart.contiguous().requires_grad_(shared.requires_grad)
         elif self.tensor.requires_grad != shared.requires_grad:
             self.tensor = self.tensor.detach().requires_grad_(shared.requires_grad)
         return self.tensor
@@ -56,7 +57,7 @@ class Leaf:
     def release(self) -> None:
         """Leave a copy to those graphs that it is in."""
         if self.apart is not None:
-            self.tensor = None
+            self.tensor = self.apart
 
     def _place(self) -> None:
         """Find the window in the tensor's memory."""
@@ -213,13 +214,16 @@ def _received(
 
 def _unrestricted(edges: Sequence[tuple[Any, int]]) -> bool:
     """Whether the gradients that go along all of these edges are accumulated, not just some."""
+    found = False
     for node, _ in edges:
         if hasattr(node, "variable"):  # it accumulates; other nodes have none
             try:
-                return torch._C._will_engine_execute_node(node)
+                found = torch._C._will_engine_execute_node(node)
             except RuntimeError:  # autograd.grad captures what arrives here
-                return False
-    return False
+                found = False
+            if not found:
+                break
+    return found
 
 
 def _derived(ctx: Any, results: Sequence[Tensor], given: Sequence[Tensor]) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ import functools
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
@@ -174,6 +174,7 @@ class Mould:
 
     Weights are still to be given; buffers start afresh, on the device and in the precision of
     ``like``. Those that are in no state dict (tables of positions) are constants: all share one.
+    Nothing of it is made in inference mode, whatever mode it is made in: others will train.
     """
 
     __slots__ = ("buffers", "cls", "constants", "empty", "filled", "plain")
@@ -185,10 +186,11 @@ class Mould:
         self.plain = {k: v for k, v in state.items() if k not in held}
         self.empty = [k for k, v in held.items() if type(v) is OrderedDict and not v]
         self.filled = [(k, v) for k, v in held.items() if k not in self.empty]
-        self.buffers = {
-            name: None if buffer is None else _fresh(name, buffer, like)
-            for name, buffer in pattern._buffers.items()
-        }
+        with torch.inference_mode(False):
+            self.buffers = {
+                name: None if buffer is None else _fresh(name, buffer, like)
+                for name, buffer in pattern._buffers.items()
+            }
         self.constants = pattern._non_persistent_buffers_set
 
     def __call__(self, empty: bool = False) -> nn.Module:
@@ -200,15 +202,11 @@ class Mould:
             state[name] = OrderedDict()
         for name, held in self.filled:
             state[name] = held.copy()
-        state["_buffers"] = {} if empty else copied(self.buffers, self.constants)
+        buffers, constants = ({} if empty else self.buffers), self.constants
+        state["_buffers"] = {
+            k: b if b is None or k in constants else b.clone() for k, b in buffers.items()
+        }
         return made
-
-
-def copied(
-    buffers: Mapping[str, Tensor | None], constants: Container[str]
-) -> dict[str, Tensor | None]:
-    """Return buffers in memory of their own; constants are shared."""
-    return {k: b if b is None or k in constants else b.clone() for k, b in buffers.items()}
 
 
 def _fresh(name: str, buffer: Tensor, like: Tensor) -> Tensor:

@@ -56,6 +56,18 @@ def assert_gradients(net: Supernet, module: nn.Module, scale: float = 1.0) -> No
         torch.testing.assert_close(mine, scale * parameter.grad)
 
 
+def test_only_the_gradients_that_are_asked_for_change(net: Supernet, x: Tensor) -> None:
+    weights = dict(net.named_parameters())
+    for name, asked in weights.items():
+        for weight in weights.values():
+            weight.grad = torch.zeros_like(weight)
+        loss(net.at(NARROW), x).backward(inputs=[asked])
+        assert [n for n, w in weights.items() if w.grad is not None and w.grad.any()] in (
+            [name],
+            [],
+        )
+
+
 def test_gradients_of_gradients_are_the_modules(net: Supernet, x: Tensor) -> None:
     module = net.extract(NARROW)
     for part, weights in ((net.at(NARROW), net.parameters()), (module, module.parameters())):
