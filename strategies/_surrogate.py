@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular  # type: ignore[import-untyped,unused-ignore]
 
+from nasflow.errors import NasflowError
 from nasflow.ir import Decision, Graph, Point, Space
 from nasflow.ir.cost import shortest_path
 from strategies._points import key
@@ -68,23 +69,36 @@ class Codes:
             {option: i / (len(d.options) - 1) for i, option in enumerate(d.options)}
             for d in self.decisions
         ]
-        self.known: dict[int, list[float]] = {}  # rows by keys: to bind takes most of the time
+        self.known: dict[
+            int, list[float] | None
+        ] = {}  # rows by keys: to bind takes most of the time
 
     def rows(self, points: Sequence[Point]) -> Array:
-        """Return the numbers of points, (points, decisions and figures)."""
-        if len(self.known) > KNOWN:
-            self.known.clear()
+        """Return the numbers of points that can be bound, (points, decisions and figures)."""
         return np.array([self._row(point) for point in points]).reshape(-1, self.width + COUNT)
 
-    def _row(self, point: Point) -> list[float]:
+    def bound(self, point: Point) -> bool:
+        """Whether a point can be bound."""
+        return self._row(point) is not None
+
+    def _row(self, point: Point) -> list[float] | None:
         name = key(point)
         if name not in self.known:
-            codes = (
-                code[point[d.name]] if d.name in point else ABSENT
-                for d, code in zip(self.decisions, self.codes, strict=True)
-            )
-            self.known[name] = [*codes, *figures(self.space.bind(point))]
+            if len(self.known) > KNOWN:
+                self.known.clear()
+            self.known[name] = self._made(point)
         return self.known[name]
+
+    def _made(self, point: Point) -> list[float] | None:
+        try:
+            graph = self.space.bind(point)
+        except NasflowError:  # its types do not fit
+            return None
+        codes = (
+            code[point[d.name]] if d.name in point else ABSENT
+            for d, code in zip(self.decisions, self.codes, strict=True)
+        )
+        return [*codes, *figures(graph)]
 
     def standard(self, rows: Array, told: Array) -> Array:
         """Return rows whose figures are of mean 0 and deviation 1 in those of ``told``."""

@@ -21,6 +21,7 @@ PREFERENCES = ("params", "macs")
 STEPS = 2  # of each member's chain before each proposal
 CLIMBS, CHILDREN = 8, 4  # most rounds in which the most promising candidate is mutated; how often
 PATIENCE = 2  # rounds in a row without a more promising one that end this
+EQUALS = 50  # uniform draws of known networks before one is proposed again
 HISTORY = 300  # results the predictors learn from: of more, the best half and the latest half
 DRAWS = 32  # of each member's predictions, where several objectives are made one
 IDEAL = 3.0  # a score that hardly any result exceeds: shortfalls of it are weighed
@@ -44,7 +45,8 @@ class Predictor:
     and reach full size after so many results, as in PNAS (Liu et al., 2018): what grows is the number
     of active decisions (layers, blocks). Each of several objectives has its own ensemble; for a
     proposal they are made one by random weights, as in ParEGO (Knowles, 2006). No network is proposed
-    twice (by fingerprint) while others are left; a failure counts as the worst so far.
+    twice (by fingerprint) unless 50 draws find no other; a failure counts as the worst so far, and
+    points that cannot be bound are no candidates.
     """
 
     def __init__(
@@ -64,6 +66,13 @@ class Predictor:
         choose("acquisition", acquisition, ACQUISITIONS)
         if prefer is not None:
             choose("prefer", prefer, PREFERENCES)
+        for option, number in (
+            ("members", members),
+            ("candidates", candidates),
+            ("parents", parents),
+        ):
+            if number < 1:
+                raise ConfigError(f"strategy.{option}: expected 1 or more, got {number!r}")
         self.space, self.warmup, self.prefer, self.grow = space, max(warmup, 1), prefer, grow
         self.candidates, self.parents, self.random_share = candidates, parents, random_share
         self.acquisition = acquisition
@@ -89,7 +98,7 @@ class Predictor:
             point = self._best()
         elif not mostly_known:
             point = self._first()
-        point = point or self.seen.fresh(self.rng)
+        point = point or self._another()
         if point is not None:
             self._note(point)
             self.open[key(point)] = point
@@ -97,16 +106,21 @@ class Predictor:
 
     def _best(self) -> Point | None:
         """Return the most promising candidate whose network is new."""
-        for point in self._ranked():
-            network = self._network(point)
-            if network not in self.networks:
-                self.seen.add(point)
-                self.networks.add(network)
-                return point
-        return None
+        return next(filter(self._new, self._ranked()), None)
+
+    def _another(self) -> Point | None:
+        """Return a uniform draw whose network is new, or one that is not where draws find none."""
+        for _ in range(EQUALS):
+            point = self.seen.fresh(self.rng)
+            if point is None or self._new(point):
+                break
+        return point
+
+    def _new(self, point: Point) -> bool:
+        return self.codes.bound(point) and self._network(point) not in self.networks
 
     def _note(self, point: Point) -> None:
-        if self.seen.add(point):
+        if self.seen.add(point) and self.codes.bound(point):
             self.networks.add(self._network(point))
 
     def _network(self, point: Point) -> int:
@@ -114,7 +128,7 @@ class Predictor:
 
     def _first(self) -> Point | None:
         drawn = [self._small() if self.grow else self.seen.fresh(self.rng) for _ in range(4)]
-        fresh = [point for point in drawn if point is not None and point not in self.seen]
+        fresh = [p for p in drawn if p is not None and p not in self.seen and self._new(p)]
         if self.prefer is None or not fresh:
             return fresh[0] if fresh else None
         return max(fresh, key=lambda point: getattr(self.space.bind(point), str(self.prefer)))
@@ -125,7 +139,7 @@ class Predictor:
         weights = np.array([self.rng.expovariate(1.0) for _ in targets])
         rewards = blended(targets, weights)
         best = [self.told[i][0] for i in np.argsort(-rewards, kind="stable")[: self.parents]]
-        waiting = list(self.open.values())[-IN_FLIGHT:]
+        waiting = [*filter(self.codes.bound, self.open.values())][-IN_FLIGHT:]
         rows = self.codes.rows([*(point for point, _ in self.told), *waiting])
         targets = np.pad(targets, ((0, 0), (0, len(waiting))))  # with zeros, which are the means
         judge = self._judge(rows, targets, weights, float(rewards.max()), numbers)
@@ -211,7 +225,8 @@ class Predictor:
         cap, found = self._cap(), dict[int, Point]()
         for point in points:
             name = key(point)
-            if len(point) <= cap and name not in self.seen.keys and name not in known:
+            new = len(point) <= cap and name not in self.seen.keys and name not in known
+            if new and self.codes.bound(point):
                 found[name] = point
         return found
 
@@ -234,10 +249,13 @@ class Predictor:
         return point
 
     def tell(self, point: Point, result: Result) -> None:
-        """Learn a result; a failure as the worst so far, and nothing before any success."""
+        """Learn a result; a failure as the worst so far, and nothing before any success.
+
+        Nor is anything learnt of a point that cannot be bound: such ones are no candidates.
+        """
         self._note(point)
         self.open.pop(key(point), None)
-        if result.reward is None and not self.told:
+        if not self.codes.bound(point) or (result.reward is None and not self.told):
             return
         if result.reward is None:
             values = tuple(min(column) for column in zip(*(v for _, v in self.told), strict=True))

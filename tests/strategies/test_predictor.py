@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nasflow
+from nasflow import ir
 from nasflow.errors import ConfigError
 from nasflow.ir import Point
 from nasflow.search.strategy import Result
@@ -186,3 +187,34 @@ def test_an_unknown_acquisition_is_refused_in_one_line() -> None:
         ConfigError, match=r"strategy\.acquisition: expected improvement or thompson"
     ):
         Predictor(flat(2), acquisition="thomson")  # type: ignore[arg-type]
+
+
+def test_points_that_cannot_be_bound_are_passed_over() -> None:
+    width = ir.choice("width", *range(4, 44, 2), ordered=True)
+    x = ir.Conv2d(width)(ir.image(1, 8))
+    x = ir.Conv2d(width, groups=ir.choice("groups", 1, 3))(x)  # the second divides some widths only
+    space = ir.Space(ir.Linear(2)(ir.Mean()(x)), name="some")
+    strategy, asked = Predictor(space, seed=0), list[Point]()
+    while (point := strategy.ask()) is not None:
+        asked.append(point)
+        fits = point["groups"] == 1 or point["width"] % 3 == 0  # type: ignore[operator]
+        reward = float(point["width"]) if fits else None  # type: ignore[arg-type]
+        strategy.tell(point, Result({}, reward))
+    assert len(asked) == space.size
+
+
+def test_known_networks_come_last() -> None:
+    space = nasflow.space("nas_bench_201", cells=1)
+    strategy, networks = Predictor(space, seed=0), set[str]()
+    for step in range(40):
+        point = strategy.ask()
+        assert point is not None
+        assert space.fingerprint(point) not in networks
+        networks.add(space.fingerprint(point))
+        strategy.tell(point, Result({}, float(step % 7)))
+
+
+@pytest.mark.parametrize("option", ["members", "candidates", "parents"])
+def test_numbers_below_one_are_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match=f"strategy.{option}: expected 1 or more, got 0"):
+        Predictor(flat(3), **{option: 0})  # type: ignore[arg-type]
