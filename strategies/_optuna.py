@@ -122,6 +122,7 @@ class Sampled:
             "seen": self.seen.state(),
             "open": {str(k): number for k, number in self.open.items()},
             "objectives": len(self.study.directions) if self.study else 0,
+            "study": notes(self.study) if self.study else {},
             "trials": [dump_trial(trial) for trial in trials],
         }
 
@@ -137,6 +138,14 @@ class Sampled:
             with quiet():
                 for each in state["trials"]:
                     self.study.add_trial(load_trial(each, distributions))  # type: ignore[attr-defined]
+                for name, value in state["study"].items():
+                    storage, number = self.study._storage, self.study._study_id  # type: ignore[attr-defined]
+                    storage.set_study_system_attr(number, name, value)
+
+
+def notes(study: Study) -> dict[str, Any]:
+    """Return what samplers keep of a study beside its trials: NSGA-II each generation's parents."""
+    return dict(study._storage.get_study_system_attrs(study._study_id))
 
 
 @contextmanager

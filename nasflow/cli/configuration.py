@@ -56,7 +56,7 @@ def compose(
 
 
 def choices(command: str, config_dir: str | None = None) -> dict[str, tuple[str, ...]]:
-    """Return ``{group: options}`` for the groups in the defaults list of `command`."""
+    """Return ``{group: options}`` for the groups in the defaults list of `command`, and those in them."""
     found: dict[str, set[str]] = {}
     for folder in _folders(config_dir):
         for file in sorted(folder.glob("*/**/*.yaml")):
@@ -64,7 +64,8 @@ def choices(command: str, config_dir: str | None = None) -> dict[str, tuple[str,
     for group in BUILT:
         found.setdefault(group, set()).update(discovery.names(group))
     used = re.findall(r"^\s*-\s*(?:override\s+)?/?([\w/]+):", _text(command), re.MULTILINE)
-    return {group: tuple(sorted(found[group])) for group in used if group in found}
+    inner = (group for group in sorted(found) if group.rpartition("/")[0] in used)
+    return {group: tuple(sorted(found[group])) for group in (*used, *inner) if group in found}
 
 
 def fields(command: str) -> list[str]:
