@@ -1,21 +1,24 @@
 """How fast networks are written and run, beside timm's modules of the same networks.
 
-    python -m benchmarks.lowering [--pairs 15] [model=timm_model ...]
+    python -m benchmarks.lowering [--pairs 15] [--device cuda] [--bfloat16] [--channels-last] [model=timm_model ...]
 
 Printed: seconds to write and to construct a network, and the time of ours over timm's for a forward
 pass in eval mode and for a forward and backward pass in train mode: paired runs in turns, in float32,
 channels first, one thread, on the same input. A ratio is the median of the pairs with its 95 %
-bootstrap interval. Seconds are of the processor, so that other work on the machine disturbs little.
+bootstrap interval. Seconds are of the processor, so that other work on the machine disturbs little; on
+a GPU they are between two events there.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,39 +45,54 @@ TWINS = {
     "convnext_t_224": "convnext_tiny",
 }
 _library = torch.library.Library("torchvision", "FRAGMENT")  # lives as long as schemas must
-LARGE = 80_000_000  # parameters from which a network is run with one sample
+LARGE = 80_000_000  # parameters from which a network is run with a quarter of the samples
+BATCH = {"cpu": 4, "cuda": 64}
+Work = Callable[[], object]
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Return the processor's seconds that ``work`` takes."""
-    begin = time.process_time()
+def seconds(work: Work, device: str = "cpu") -> float:
+    """Return the seconds that ``work`` takes: of the processor, or between two events on a GPU."""
+    if device == "cpu":
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
     work()
-    return time.process_time() - begin
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) / 1e3
 
 
-def forward(module: nn.Module, x: Tensor) -> None:
+def forward(module: nn.Module, x: Tensor, precision: torch.dtype) -> None:
     """Run a module in eval mode."""
     with torch.no_grad():
-        module(x)
+        scores(module, x, precision)
 
 
-def backward(module: nn.Module, x: Tensor) -> None:
+def backward(module: nn.Module, x: Tensor, precision: torch.dtype) -> None:
     """Run a module forward and backward."""
-    out = module(x)
-    (out[0] if isinstance(out, tuple) else out).sum().backward()
+    scores(module, x, precision).sum().backward()
     module.zero_grad(set_to_none=True)
 
 
-def ratios(ours: Callable[[], object], theirs: Callable[[], object], pairs: int) -> list[float]:
+def scores(module: nn.Module, x: Tensor, precision: torch.dtype) -> Tensor:
+    """Return a module's first output."""
+    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+        out = module(x)
+    return out[0] if isinstance(out, tuple) else out
+
+
+def ratios(ours: Work, theirs: Work, pairs: int, device: str = "cpu") -> list[float]:
     """Return the time of ours over theirs for each pair; who goes first alternates."""
     for work in (ours, theirs):
         work()
     found = []
     for i in range(pairs):
         if i % 2:
-            b, a = seconds(theirs), seconds(ours)
+            b, a = seconds(theirs, device), seconds(ours, device)
         else:
-            a, b = seconds(ours), seconds(theirs)
+            a, b = seconds(ours, device), seconds(theirs, device)
         found.append(a / b)
     return found
 
@@ -94,24 +112,27 @@ def define_schemas() -> None:
             _library.define(schema)
 
 
-def compare(model: str, twin: str, pairs: int) -> None:
-    """Print the figures of one network."""
+def compare(model: str, twin: str, pairs: int, precision: torch.dtype, **place: Any) -> None:
+    """Print the figures of one network; ``place`` is its device and memory format."""
     try:
         import timm
     except RuntimeError:
         define_schemas()
         import timm
 
+    device = place["device"]
     graph = nasflow.model(model)
     written = seconds(lambda: to_source(graph))
     made = seconds(lambda: to_torch(graph, device="meta"))
     print(f"{model}: written in {written:.3f} s, constructed (on meta) in {made:.3f} s")
-    ours, theirs = to_torch(graph, seed=0), timm.create_model(twin)
-    x = torch.randn(1 if graph.params > LARGE else 4, *graph.inputs[0].shape)
+    ours, theirs = to_torch(graph, seed=0).to(**place), timm.create_model(twin).to(**place)
+    batch = BATCH[device] // (4 if graph.params > LARGE else 1)
+    x = torch.randn(batch, *graph.inputs[0].shape).to(**place)
     for label, work, training in (("forward", forward, False), ("with backward", backward, True)):
         ours.train(training)
         theirs.train(training)
-        found = ratios(lambda w=work: w(ours, x), lambda w=work: w(theirs, x), pairs)  # type: ignore[misc]
+        run = functools.partial(work, x=x, precision=precision)
+        found = ratios(lambda r=run: r(ours), lambda r=run: r(theirs), pairs, device)  # type: ignore[misc]
         middle, low, high = interval(found)
         print(f"  {label:14} ours / timm {middle:.3f}  [{low:.3f}, {high:.3f}]", flush=True)
 
@@ -120,13 +141,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", type=int, default=15, help="paired runs of each kind")
+    parser.add_argument("--device", default="cpu", choices=list(BATCH))
+    parser.add_argument("--bfloat16", action="store_true", help="run under autocast")
+    parser.add_argument("--channels-last", action="store_true", help="the memory format")
     parser.add_argument("models", nargs="*", help="model=timm_model; some of each kind by default")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     chosen = dict(text.split("=", 1) for text in options.models) or TWINS
+    precision = torch.bfloat16 if options.bfloat16 else torch.float32
+    layout = torch.channels_last if options.channels_last else torch.contiguous_format
     for model, twin in chosen.items():
-        compare(model, twin, options.pairs)
+        compare(model, twin, options.pairs, precision, device=options.device, memory_format=layout)
 
 
 if __name__ == "__main__":

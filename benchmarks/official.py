@@ -1,15 +1,17 @@
 """Our supernets beside the official code of the same spaces: one child's forward and backward pass.
 
     pip install --no-deps ofa==0.1.0.post202307202001 && pip install torchvision timm tqdm
-    python -m benchmarks.official [--autoformer FOLDER] [--attentivenas FOLDER] [--nasvit FOLDER] [--pairs 15]
+    python -m benchmarks.official [--autoformer FOLDER] [--attentivenas FOLDER] [--nasvit FOLDER] [--only ofa ...]
+                                  [--pairs 15] [--device cuda]
 
 FOLDER is a checkout of github.com/microsoft/Cream (its folder AutoFormer), facebookresearch/AttentiveNAS (whose
 supernet AlphaNet trains) and facebookresearch/NASViT. What is not given or not installed is skipped.
 
 Both sides choose the child, run it in training mode on the same images and add to gradients that are there:
 the biggest, the smallest, a random child, and a step of four. Ratios are of the processor's seconds, on one
-thread, medians of paired runs in turns with their 95 % bootstrap interval. Before that the children's weights
-and multiply-adds are compared, and, where a table of weights is short, outputs with the same weights.
+thread (on a GPU: of the seconds between two events there), medians of paired runs in turns with their 95 %
+bootstrap interval. Before that the children's weights and multiply-adds are compared, and, where a table of
+weights is short, outputs with the same weights.
 
 The official code needs names that today's PyTorch no longer has; they are defined here, nothing of it is changed.
 """
@@ -334,26 +336,31 @@ def steps(net: Supernet, official: Official, point: Point, x: Tensor) -> list[Ca
     return [ours, theirs]
 
 
-def measure(name: str, load: Callable[[], Official], pairs: int) -> None:
+def measure(name: str, load: Callable[[], Official], pairs: int, device: str) -> None:
     """Print the figures of one supernet."""
     official = load()
     space = official.space
     net = space.to_supernet(seed=0)
+    batch = BATCH[device]
     chosen = (space.largest(), space.smallest(), *map(space.sample, SEEDS))
     points = [space.complete({**point, **official.fixed}) for point in chosen]
-    x = torch.randn(BATCH, *net.at(points[0]).graph.inputs[0].shape)
+    x = torch.randn(batch, *net.at(points[0]).graph.inputs[0].shape)
     busy = os.getloadavg()[0]
-    print(f"{name}: {x.shape[-1]} pixels, batch {BATCH}; the machine's load {busy:.1f}", flush=True)
-    compare(net, load, points, x)
+    print(f"{name}: {x.shape[-1]} pixels, batch {batch}; the machine's load {busy:.1f}", flush=True)
+    compare(net, load, points, x[:2])
+    net, x = net.to(device), x.to(device)
+    official.module.to(device)
     if official.weights:
         print(f"  outputs with the same weights differ by {error(net, official, points[2], x):.0e}")
     with_gradients(net)
     with_gradients(official.module)
     pairs_of_steps = [steps(net, official, point, x) for point in points]
     for label, (ours, theirs) in zip(LABELS[:3], pairs_of_steps, strict=False):
-        print(f"  {label:9} ours / official {shown(ratios(ours, theirs, pairs))}", flush=True)
+        print(
+            f"  {label:9} ours / official {shown(ratios(ours, theirs, pairs, device))}", flush=True
+        )
     ours, theirs = (together(steps) for steps in zip(*pairs_of_steps, strict=True))
-    print(f"  sandwich  ours / official {shown(ratios(ours, theirs, pairs))}", flush=True)
+    print(f"  sandwich  ours / official {shown(ratios(ours, theirs, pairs, device))}", flush=True)
 
 
 def compare(
@@ -396,6 +403,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", default="", metavar="FOLDER", help="its official code")
     parser.add_argument("--only", nargs="*", default=list(LOADERS), choices=list(LOADERS))
     parser.add_argument("--pairs", type=int, default=15, help="paired runs of each kind")
+    parser.add_argument("--device", default="cpu", choices=list(BATCH))
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -405,7 +413,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if reason := missing(name, folder):
             print(f"skipped: {name} ({reason})")
             continue
-        measure(name, lambda n=name, f=folder: LOADERS[n](f), options.pairs)  # type: ignore[misc]
+        measure(name, lambda n=name, f=folder: LOADERS[n](f), options.pairs, options.device)  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a supernet costs: children inside it against the same children extracted, memory, switching.
 
-    python -m benchmarks.supernet [--spaces resnet vit ...] [--pairs 15]
+    python -m benchmarks.supernet [--spaces resnet vit ...] [--pairs 15] [--device cuda]
 
 Printed for each space: the time of the biggest and of the smallest child's forward and backward pass inside
 the supernet over that of the extracted module, and of a sandwich step of four (biggest, smallest, two random)
@@ -9,7 +9,8 @@ where alternatives make "biggest" undefined, marked *); milliseconds to switch t
 before, and to extract one, with the millions of weights that copies.
 
 Ratios are medians of paired runs in turns with their 95 % bootstrap interval, in float32 on one thread, of the
-processor's seconds, so that other work on the machine disturbs little. Gradients are there before the first
+processor's seconds, so that other work on the machine disturbs little (on a GPU: between two events there, with a
+bigger batch). Gradients are there before the first
 pass, as in all but the first of a step's children, on both sides.
 """
 
@@ -46,7 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "swin": {"size": 64, "classes": 10, "widths": (32, 64), "depths": (2, 2, 4, 2)},
     "nas_bench_macro": {"size": 32},
 }
-BATCH = 4
+BATCH = {"cpu": 4, "cuda": 64}
 WARM, TIMED = 40, 20
 DRAWN = 1000
 """Random networks that distinct weights are counted from."""
@@ -128,41 +129,41 @@ def distinct(space: Space) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def switching(net: Supernet) -> tuple[float, float, float]:
+def switching(net: Supernet, device: str) -> tuple[float, float, float]:
     """Return milliseconds to switch to a new child, to extract one, and its millions of weights."""
     known(net, WARM, first=0)
     fresh = [net.space.sample(seed) for seed in range(10_000, 10_000 + TIMED)]
     at, extract, sizes = [], [], []
     for point in fresh:
         try:
-            at.append(1e3 * seconds(lambda p=point: net.at(p)))  # type: ignore[misc]
+            at.append(1e3 * seconds(lambda p=point: net.at(p), device))  # type: ignore[misc]
         except SpaceError:
             continue
-        extract.append(1e3 * seconds(lambda p=point: net.extract(p)))  # type: ignore[misc]
+        extract.append(1e3 * seconds(lambda p=point: net.extract(p), device))  # type: ignore[misc]
         sizes.append(net.at(point).graph.params / 1e6)
     return statistics.median(at), statistics.median(extract), statistics.median(sizes)
 
 
-def measure(name: str, pairs: int) -> None:
+def measure(name: str, pairs: int, device: str) -> None:
     """Print the figures of a space."""
     space = nasflow.space(name, **SETTINGS.get(name, {}))
     made: list[Supernet] = []
     spent = seconds(lambda: made.append(Supernet(space)))
-    (net,) = made
-    at, extract, size = switching(net)
+    net = made[0].to(device)
+    at, extract, size = switching(net, device)
     print(f"{name}: made in {spent:.2f} s, weights {memory(net)}, switching {at:.2f} ms, extracting "
           f"{extract:.2f} ms ({size:.1f} M)", flush=True)  # fmt: skip
     points = [space.largest(), space.smallest(), *known(net, 2, first=500)]
     inside, outside = [], []
     for point in points:
         child, module = net.at(point), net.extract(point)
-        x = torch.randn(BATCH, *child.graph.inputs[0].shape)
+        x = torch.randn(BATCH[device], *child.graph.inputs[0].shape, device=device)
         inside.append(step(child, x))
         outside.append(step(module, x))
     for label, i in (("biggest", 0), ("smallest", 1)):
-        found = ratios(inside[i], outside[i], pairs if i == 0 else 4 * pairs)
+        found = ratios(inside[i], outside[i], pairs if i == 0 else 4 * pairs, device)
         print(f"  {label:9} inside / extracted {shown(found)}", flush=True)
-    found = ratios(together(inside), together(outside), pairs)
+    found = ratios(together(inside), together(outside), pairs, device)
     print(f"  sandwich  four inside / extracted {shown(found)}", flush=True)
 
 
@@ -171,10 +172,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--spaces", nargs="*", default=list(SETTINGS))
     parser.add_argument("--pairs", type=int, default=15, help="paired runs of each kind")
+    parser.add_argument("--device", default="cpu", choices=list(BATCH))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for name in options.spaces:
-        measure(name, options.pairs)
+        measure(name, options.pairs, options.device)
 
 
 if __name__ == "__main__":

@@ -108,6 +108,10 @@ class HypernetWeights(SharedWeights):
                     f"evaluator.{name}: expected a whole number from 1, got {value!r}"
                 )
         super().__init__(data, **shared)
+        if self.recipe.compile:
+            raise ConfigError(
+                "evaluator.compile: expected false, for a hypernetwork makes other weights in each step, got true"
+            )
         self.made_by: dict[str, Any] = {"width": width, "piece": piece, "depth": depth}
         self.made_by["which"] = made
         self.trainer = train

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,7 @@ class Sharing(Training):
         self.teacher: Supernet | None = None
         self.skipped = 0
         self._decays = [group["weight_decay"] for group in self.optimizer.param_groups]
+        self._runs: dict[Child, nn.Module] = {}  # what runs the children of the last step
         self._update = getattr(rules, "update", None)
 
     @contextmanager
@@ -90,6 +91,7 @@ class Sharing(Training):
         self._freeze()
         images, target = self._batch(chosen, tensors, numbers)
         paths = list(self._children(self.rules.paths(self.step, self.recipe.epochs * self.steps)))
+        self._make_ready([child for child, _ in paths])
         taught = self._taught(images)
         total = torch.zeros((), device=self.device)
         found: list[Gradients] = []
@@ -120,6 +122,21 @@ class Sharing(Training):
             regularise(child.train(), regularises(number), done)
             yield child, regularises(number)
 
+    def _make_ready(self, children: Sequence[Child]) -> None:
+        """Compile, where the recipe says so, those children that the step before had too.
+
+        Compiling takes as long as many steps: it pays for the biggest and the smallest child of the
+        sandwich rule, not for random ones.
+        """
+        before, self._runs = self._runs, {}
+        for child in children:
+            run = before.get(child)
+            if run is None:
+                run = child
+            elif run is child and self.recipe.compile:
+                run = cast(nn.Module, torch.compile(child))
+            self._runs[child] = run
+
     def _path(
         self,
         number: int,
@@ -132,7 +149,7 @@ class Sharing(Training):
         """Return a child's logits and its loss."""
         lesson = getattr(self.rules, "loss", None)
         with self.autocast:
-            outputs = child(fitted(images, child))
+            outputs = self._runs[child](fitted(images, child))
             logits = outputs[0] if isinstance(outputs, tuple) else outputs
             if lesson is None:
                 return logits, self._total(outputs, target)

@@ -50,10 +50,37 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[SharedWeights, Pa
     return evaluator, folder, reports
 
 
-def sharing(rules: Any, **recipe: Any) -> Sharing:
+def sharing(rules: Any, device: str = "cpu", **recipe: Any) -> Sharing:
     settings = {"channels_last": False, "clip": None, "momentum": 0.0, "warmup": 0.0, **recipe}
-    data = shared().data.prepared((8, 8), torch.device("cpu"))
+    data = shared().data.prepared((8, 8), torch.device(device))
     return Sharing(Supernet(space(), 0), data, Recipe.of(settings), 0, rules)
+
+
+def compare_compiled(device: str, tolerance: float) -> None:
+    """Check that a sandwich's children learn the same where those that come again are compiled."""
+    found = []
+    for compiled in (False, True):
+        recipe = {"precision": "float32", "learning_rate": 0.01, "compile": compiled}
+        training = sharing(Sandwich(space(), 0), device, **recipe)
+        training.steps = 6
+        training.train_epoch()
+        found.append({k: v.cpu() for k, v in training.supernet.state_dict().items()})
+    for name, tensor in found[0].items():
+        assert torch.allclose(tensor, found[1][name], rtol=tolerance, atol=tolerance), name
+
+
+def test_children_that_come_again_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def compiling(module: nn.Module) -> Any:
+        compiled.append(module.point)
+        return make(module, backend="aot_eager")
+
+    make = torch.compile
+    monkeypatch.setattr(torch, "compile", compiling)
+    compare_compiled("cpu", 1e-4)
+    random = [p for p in compiled if p not in (space().largest(), space().smallest())]
+    assert compiled[:2] == [space().largest(), space().smallest()] and len(random) < 3
 
 
 # -- a step ---------------------------------------------------------------------------------------
