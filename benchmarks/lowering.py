@@ -12,6 +12,7 @@ a GPU they are between two events there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import random
 import statistics
@@ -106,6 +107,10 @@ def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float, 
 
 def define_schemas() -> None:
     """Let torchvision, which timm imports, load beside a torch that its wheel was not built for."""
+    with contextlib.suppress(RuntimeError):
+        import torchvision  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
+
+        return  # it was
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
             schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -114,11 +119,8 @@ def define_schemas() -> None:
 
 def compare(model: str, twin: str, pairs: int, precision: torch.dtype, **place: Any) -> None:
     """Print the figures of one network; ``place`` is its device and memory format."""
-    try:
-        import timm
-    except RuntimeError:
-        define_schemas()
-        import timm
+    define_schemas()
+    import timm
 
     device = place["device"]
     graph = nasflow.model(model)

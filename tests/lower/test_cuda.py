@@ -15,6 +15,8 @@ from tests.lower.small import small
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here")
 
+CLOSE = 1e-6
+"""Relative difference of outputs in float64: hard gates have constants in float32 in PyTorch's kernels for GPUs."""
 BIG = 6_000_000
 """Entries of shared weights above which a space is left to the CPU's tests."""
 
@@ -43,11 +45,11 @@ def test_a_network_computes_the_same_there(name: str) -> None:
         out = run(module, *given)
         out.square().sum().backward()
         found.append((out.detach().cpu(), gradients(module)))
-    assert apart(found[1][0], found[0][0]) < 1e-9
+    assert apart(found[1][0], found[0][0]) < CLOSE
     assert found[0][1].keys() == found[1][1].keys()
     for key, gradient in found[0][1].items():
         scale = gradient.abs().max().clamp_min(1e-6)
-        assert (found[1][1][key] - gradient).abs().max() < 1e-6 * scale, key
+        assert (found[1][1][key] - gradient).abs().max() < 1e-5 * scale, key
 
 
 @pytest.mark.parametrize("name", nasflow.spaces())
@@ -70,11 +72,11 @@ def test_a_child_is_there_what_is_cut_out(name: str, monkeypatch: pytest.MonkeyP
     given = [each.cuda() for each in x]
     there = run(net.at(point).eval(), *given)
     there.square().sum().backward()
-    assert there.is_cuda and apart(there.cpu(), here) < 1e-9
+    assert there.is_cuda and apart(there.cpu(), here) < CLOSE
     assert apart(run(net.extract(point), *given), there) < 1e-10
     found = gradients(net)
     assert found.keys() == expected.keys()
     for key, gradient in expected.items():
-        assert (found[key] - gradient).abs().max() < 1e-6 * gradient.abs().max().clamp_min(1e-6), (
+        assert (found[key] - gradient).abs().max() < 1e-5 * gradient.abs().max().clamp_min(1e-6), (
             key
         )

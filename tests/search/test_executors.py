@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nasflow.errors import NasflowError, RunError
+from nasflow.errors import NasflowError, NasflowWarning, RunError
 from nasflow.search import results
-from nasflow.search.executors import cluster
+from nasflow.search.executors import Place, cluster
 from nasflow.search.run import search
 from tests.search import fakes
 from tests.search.conftest import FAKES
@@ -235,3 +236,13 @@ def test_a_worker_ended_for_memory_is_a_failed_candidate_with_that_reason() -> N
     perhaps = tune._reason(Trial(ActorDiedError()), 3, place)
     assert perhaps == tune._reason(None, 3, place) and "perhaps of memory" in str(perhaps.error)
     assert tune._reason(Trial(ValueError("no such file")), 1, place).fatal
+
+
+def test_gpus_that_nobody_asked_for_are_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
+    with pytest.warns(NasflowWarning, match="cluster's 2 GPUs; 0.25 lets four"):
+        cluster.mention_gpus(Place("tune"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cluster.mention_gpus(Place("tune", gpus=0.5))

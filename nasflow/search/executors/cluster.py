@@ -7,12 +7,13 @@ import logging
 import math
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasflow.cores import cores
-from nasflow.errors import RunError
+from nasflow.errors import NasflowWarning, RunError
 
 if TYPE_CHECKING:
     from nasflow.search.executors import Place
@@ -83,6 +84,20 @@ def workers(place: Place) -> int:
         room = min(room, resources.get("GPU", 0) / place.gpus)
     room = min([room, *(resources[name] / amount for name, amount in own.items())])
     return max(1, math.floor(room))
+
+
+def mention_gpus(place: Place) -> None:
+    """Warn where the cluster has GPUs and `place` asks for none: Ray then lets no candidate see them."""
+    import ray
+
+    count = ray.cluster_resources().get("GPU", 0)
+    if count and not place.gpus:
+        warnings.warn(
+            f"executor.gpus: 0, so that candidates are trained without the cluster's {count:g} GPU"
+            f"{'s' if count > 1 else ''}; 0.25 lets four candidates share one",
+            NasflowWarning,
+            stacklevel=2,
+        )
 
 
 def check(place: Place) -> None:

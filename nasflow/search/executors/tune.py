@@ -22,7 +22,14 @@ from ray.tune.search import Searcher
 
 from nasflow.errors import RunError
 from nasflow.evaluate import cost
-from nasflow.search.executors.cluster import ahead, connected, death, environment, last_line
+from nasflow.search.executors.cluster import (
+    ahead,
+    connected,
+    death,
+    environment,
+    last_line,
+    mention_gpus,
+)
 from nasflow.search.job import Job, Outcome, Work, construct, finite, run_remote
 
 if TYPE_CHECKING:
@@ -55,6 +62,7 @@ def bring_up(place: Place, work: Work) -> Run:
 
     def run(loop: Loop) -> None:
         with connected(place) as workers, _quiet(workers), _scratch() as folder:
+            mention_gpus(place)
             feed = Feed(loop, place, work, workers, ahead(place, workers))
             if loop.over:
                 return
