@@ -48,8 +48,8 @@ class Leaf:
         if self.pointer != shared.data_ptr():
             self._place()
         if self.apart is not None:
-            if copy:
-                self.tensor = self.apart.contiguous().requires_grad_(shared.requires_grad)
+            if copy:  # in the order of the axes that it has: channels may come last
+                self.tensor = self.apart.clone().requires_grad_(shared.requires_grad)
         elif self.tensor.requires_grad != shared.requires_grad:
             self.tensor = self.tensor.detach().requires_grad_(shared.requires_grad)
         return self.tensor
@@ -65,7 +65,7 @@ class Leaf:
         with torch.inference_mode(False):
             self.tensor = self.window(self.shared.detach())
         found = self.tensor
-        copied = not found.is_contiguous() and (found.dim() > 2 or found.numel() < BIG)
+        copied = not _together(found) and (found.dim() > 2 or found.numel() < BIG)
         self.apart = found if copied else None
         if self.cut is not None:
             _hear_once()
@@ -81,6 +81,13 @@ class Leaf:
         full = torch.zeros_like(self.shared)
         self.window(full).add_(gradient)
         return full
+
+
+def _together(tensor: Tensor) -> bool:
+    """Whether a tensor's entries lie together in memory, channels first or last."""
+    return tensor.is_contiguous() or (
+        tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 Stands = tuple[Leaf, int, bool]

@@ -137,6 +137,23 @@ def test_weights_may_have_other_memory(net: Supernet, x: Tensor) -> None:
     torch.testing.assert_close(same(NARROW, x) + 1, child(x))
 
 
+def test_channels_may_come_last(net: Supernet, x: Tensor) -> None:
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = x.to(memory_format=torch.channels_last)
+    child, module = net.at(NARROW), net.extract(NARROW)
+    loss(child, x).backward()
+    loss(child, x).backward()  # added in place now
+    loss(module, x).backward()
+    assert_gradients(net, module, scale=2.0)
+    leaves = {leaf.tensor.shape: leaf for leaf, _, _ in child._stands[1] if leaf.tensor.dim() == 4}
+    with torch.enable_grad():
+        kernel = leaves[torch.Size([2, 3, 3, 3])].refresh(copy=True)
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    whole = net.at({"width": 4})
+    loss(whole, x).backward()
+    assert all(leaf.apart is None for leaf, _, _ in whole._stands[1])
+
+
 def test_children_run_under_autocast(net: Supernet, x: Tensor) -> None:
     net.float()
     child, module = net.at(NARROW), net.extract(NARROW)
