@@ -7,8 +7,9 @@ the life of the space, others for one point.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from itertools import compress
+from operator import or_
 from typing import Any, Final
 
 from nasflow.errors import NasflowError, SpaceError, TypeRuleError
@@ -23,7 +24,7 @@ Part = tuple[Applied | Graph | None, tuple[int, ...] | None, str, tuple[int, ...
 """What a block adds to the graph around it: a node's content, which of the block's inputs it takes
 unless all in order, the node's origin in the block, and ``taken``. Where a block adds nothing: None,
 and for each of its results which input that is."""
-Kept = tuple[tuple[Part, Part], Graph, tuple[int, ...] | None]
+Kept = tuple[Part, Part, Graph, tuple[int, ...] | None]
 """What it adds as a branch and when it is called; its graph, and which inputs that uses unless all."""
 MEMO_LIMIT: Final = 200_000
 
@@ -96,7 +97,7 @@ class _Run:
         self.input_names: list[str] = []
         self.nodes: list[Node] = []
         self.made = list(types)  # types of the graph's values: their ids are places in it
-        self.needed = bytearray(block.count)
+        self.needed = block.needed  # bits of the values that are
         self.at: str | None = None
         self.inner = False  # whether an error has said already where in an inner block it is
 
@@ -120,36 +121,26 @@ class _Run:
         Where sizes decide, nothing is chosen yet, and all that may be needed is live.
         """
         needed, values = self.needed, self.values
-        for value in self.block.results:
-            needed[value] = 1
         live: list[Act] = []
-        for step in self.block.backward:
-            first = step.first
-            if not needed[first] and (
-                step.arity == 1 or not any(needed[first : first + step.arity])
-            ):
-                continue
-            act = step.always
-            if act is None:
-                act = step.options.get(values[step.slot]) if step.options else None
+        for results, always, options, slot, step in self.block.backward:
+            if needed & results:
+                act = always
                 if act is None:
-                    act = self._act(step)
-            live.append(act)
-            for value in act[2]:
-                needed[value] = 1
+                    act = options.get(values[slot]) if options else None
+                    if act is None:
+                        act = self._act(step)
+                live.append(act)
+                needed |= act[2]
+        self.needed = needed
         return live
 
     def _act(self, step: Compiled) -> Act:
         """Return what a step does where decisions tell, but not one of them alone."""
         if step.acts:
             return step.acts[self._choice(step)]
-        if step.kind == "repeat":
-            count = self._choice(step)
-            groups = [value for group in step.operands[:count] for value in group]
-            return step, count, (*step.inputs, *groups), None
         assert step.gates is not None
         opened = step.gates(self.values, self.types)
-        return step, opened, tuple(compress(step.inputs, opened)), None
+        return step, opened, reduce(or_, compress(step.bits, opened), 0), None
 
     def _choice(self, step: Compiled) -> int:
         """Return the number of the value or branch that is taken, or of iterations."""
@@ -176,30 +167,30 @@ class _Run:
         passing, nodes = self.binder.passing, self.nodes
         given: Any
         inputs: tuple[int, ...]
-        for step, chosen, reads, entering in reversed(live):
+        for step, chosen, _, entering in reversed(live):
             if entering is None:
                 if chosen is None or step.kind != "pick":
                     self._do(step, chosen)
                 else:
-                    (value,) = reads
-                    types[step.first], ids[step.first] = types[value], ids[value]
+                    value, first = step.inputs[chosen], step.first
+                    types[first] = types[value]
+                    ids[first] = ids[value]
                 continue
-            operands, block, called, name, weights = entering
-            if len(operands) == 1:
-                (operand,) = operands
+            operand, block, called, name, weights = entering
+            if operand.__class__ is int:
                 given = types[operand]
                 inputs = (ids[operand],)
             else:
-                given = tuple([types[i] for i in operands])
-                inputs = tuple([ids[i] for i in operands])
+                given = tuple([types[i] for i in operand])
+                inputs = tuple([ids[i] for i in operand])
             if block.lasting:
                 select = block.select
                 found = block.known.get(given if select is None else (given, select(values)))
             else:
                 found = passing.get((block, given))
             if found is None:
-                found = self._bind(step, block, [types[i] for i in operands])
-            content, taken, origin, positions = found[0][called]
+                found = self._bind(step, block, (given,) if operand.__class__ is int else given)
+            content, taken, origin, positions = found[called]
             if taken is not None:
                 inputs = tuple([inputs[i] for i in taken])
             if content is None:
@@ -208,12 +199,13 @@ class _Run:
             if origin:
                 origin = f"{name}/{origin}"
             nodes.append(new_node((name, content, inputs, weights, origin, positions)))
+            outputs, first = content.outputs, step.first
             if step.arity == 1:
-                (types[step.first],) = content.outputs
-                ids[step.first] = len(made)
-                made += content.outputs
+                (types[first],) = outputs
+                ids[first] = len(made)
+                made += outputs
             else:
-                self._results(step.first, content.outputs)
+                self._results(first, outputs)
 
     def _do(self, step: Compiled, chosen: Any) -> None:
         try:
@@ -222,9 +214,9 @@ class _Run:
             self.at = step.name
             raise
 
-    def _bind(self, step: Compiled, block: Block, given: Sequence[Any]) -> Kept:
+    def _bind(self, step: Compiled, block: Block, given: tuple[Type, ...]) -> Kept:
         try:
-            return self.binder.bind(block, tuple(given))
+            return self.binder.bind(block, given)
         except NasflowError:
             self.at, self.inner = step.name, True
             raise
@@ -311,7 +303,7 @@ class _Run:
                 raise type(error)(f"{i}/{error}") from None
             chain.add(str(i), found, operands)
         # A value that nobody needs is no result: iterations that only feed it are not part either.
-        wanted = [i for i in range(width) if self.needed[step.first + i]]
+        wanted = [i for i in range(width) if self.needed >> step.first + i & 1]
         results = [chain.carry[position] for position in wanted]
         graph, used = prune(
             step.name, types, chain.nodes, results, chain.made, kind=REPEAT,
@@ -346,7 +338,7 @@ class _Chain:
 
     def add(self, name: str, found: Kept, operands: list[int]) -> None:
         """Append an iteration; one without nodes only passes values on."""
-        _, graph, kept = found
+        _, _, graph, kept = found
         if kept is not None:
             operands = [operands[k] for k in kept]
         if not graph.nodes:
@@ -396,7 +388,7 @@ def _kept(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Kept:
     called: Part = graph, used, "", ()
     if not graph.nodes:
         called = None, tuple([kept[result] for result in graph.results]), "", ()
-    return (_single(graph, kept, types) or called, called), graph, used
+    return _single(graph, kept, types) or called, called, graph, used
 
 
 def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Part | None:

@@ -72,6 +72,8 @@ class Space:
             d.name: {(isinstance(o, bool), o): o for o in d.options} for d in self.decisions
         }
         self._names = frozenset(self._slots)
+        self._gated = any(gate != ((),) for gate in self._gates.values())
+        self._defaults: Point = {d.name: d.default for d in self.decisions}
         self._rows = tuple(
             (
                 d.name,
@@ -215,9 +217,9 @@ class Space:
 
     def _arrange(self, values: Mapping[str, Scalar]) -> Point:
         """Return drawn values in the order of the decisions, unsearched ones at their defaults."""
-        if len(values) == len(self.decisions):
-            return {name: values[name] for name in self._slots}
-        return self.complete(values)
+        if self._gated:
+            return self.complete(values)
+        return {**self._defaults, **values}
 
     def enumerate(self) -> Iterator[Point]:
         """Yield every point once."""
