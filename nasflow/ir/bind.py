@@ -20,10 +20,12 @@ from nasflow.ir.operation import Applied, applied
 from nasflow.ir.types import Type
 
 Bound = tuple[Graph, tuple[int, ...]]  # the graph and which of the block's inputs it uses
-Part = tuple[Applied | Graph | None, tuple[int, ...] | None, str, tuple[int, ...]]
-"""What a block adds to the graph around it: a node's content, which of the block's inputs it takes
-unless all in order, the node's origin in the block, and ``taken``. Where a block adds nothing: None,
-and for each of its results which input that is."""
+Part = tuple[
+    Applied | Graph | None, tuple[Type, ...], tuple[int, ...] | None, str, tuple[int, ...]
+]  # fmt: skip
+"""What a block adds to the graph around it: a node's content and the types of its results, which of
+the block's inputs it takes unless all in order, the node's origin in the block, and ``taken``. Where a
+block adds nothing: None, and for each of its results which input that is."""
 Kept = tuple[Part, Part, Graph, tuple[int, ...] | None]
 """What it adds as a branch and when it is called; its graph, and which inputs that uses unless all."""
 MEMO_LIMIT: Final = 200_000
@@ -113,6 +115,8 @@ class _Run:
         )  # fmt: skip
         if block.shares:
             check_sharing(bound[0])
+        else:
+            bound[0].shared = frozenset()
         return bound
 
     def _live(self) -> list[Act]:
@@ -190,7 +194,7 @@ class _Run:
                 found = passing.get((block, given))
             if found is None:
                 found = self._bind(step, block, (given,) if operand.__class__ is int else given)
-            content, taken, origin, positions = found[called]
+            content, outputs, taken, origin, positions = found[called]
             if taken is not None:
                 inputs = tuple([inputs[i] for i in taken])
             if content is None:
@@ -199,7 +203,7 @@ class _Run:
             if origin:
                 origin = f"{name}/{origin}"
             nodes.append(new_node((name, content, inputs, weights, origin, positions)))
-            outputs, first = content.outputs, step.first
+            first = step.first
             if step.arity == 1:
                 (types[first],) = outputs
                 ids[first] = len(made)
@@ -385,9 +389,9 @@ def _arguments(block: Block, values: Sequence[Scalar]) -> dict[str, Scalar]:
 def _kept(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Kept:
     """Return all that is remembered of a block's graph; ``kept`` are the inputs that it uses."""
     used = kept if len(kept) < len(types) else None
-    called: Part = graph, used, "", ()
+    called: Part = graph, graph.outputs, used, "", ()
     if not graph.nodes:
-        called = None, tuple([kept[result] for result in graph.results]), "", ()
+        called = None, (), tuple([kept[result] for result in graph.results]), "", ()
     return _single(graph, kept, types) or called, called, graph, used
 
 
@@ -401,4 +405,5 @@ def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Par
         return None
     taken = tuple([kept[i] for i in node.inputs])
     every = taken == tuple(range(len(types)))
-    return node.content, None if every else taken, node.origin or node.name, node.taken
+    origin = node.origin or node.name
+    return node.content, graph.outputs, None if every else taken, origin, node.taken
