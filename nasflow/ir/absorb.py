@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
@@ -81,6 +82,7 @@ def _of_values(graph: Graph, axis: str) -> list[Condition]:
     sharing = shared_weights(graph)
     passed_on = of_results(0, axis)
     first = len(graph.types)
+    moves: Any
     for _, content, inputs, weights, _, _ in reversed(graph.nodes):
         first -= len(content.outputs)
         moves = content.moves.get(axis)

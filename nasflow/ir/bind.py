@@ -26,7 +26,7 @@ Part = tuple[
 """What a block adds to the graph around it: a node's content and the types of its results, which of
 the block's inputs it takes unless all in order, the node's origin in the block, and ``taken``. Where a
 block adds nothing: None, and for each of its results which input that is."""
-Kept = tuple[Part, Part, Graph, tuple[int, ...] | None]
+Kept = tuple[tuple[Part, Part], Graph, tuple[int, ...] | None]
 """What it adds as a branch and when it is called; its graph, and which inputs that uses unless all."""
 MEMO_LIMIT: Final = 200_000
 
@@ -180,21 +180,19 @@ class _Run:
                     types[first] = types[value]
                     ids[first] = ids[value]
                 continue
-            operand, block, called, name, weights = entering
-            if operand.__class__ is int:
-                given = types[operand]
-                inputs = (ids[operand],)
+            operand, several, block, called, name, weights = entering
+            if several is None:
+                given, inputs = types[operand], (ids[operand],)
             else:
-                given = tuple([types[i] for i in operand])
-                inputs = tuple([ids[i] for i in operand])
+                given, inputs = several(types), several(ids)
             if block.lasting:
                 select = block.select
                 found = block.known.get(given if select is None else (given, select(values)))
             else:
                 found = passing.get((block, given))
             if found is None:
-                found = self._bind(step, block, (given,) if operand.__class__ is int else given)
-            content, outputs, taken, origin, positions = found[called]
+                found = self._bind(step, block, (given,) if several is None else given)
+            content, outputs, taken, origin, positions = found[0][called]
             if taken is not None:
                 inputs = tuple([inputs[i] for i in taken])
             if content is None:
@@ -342,7 +340,7 @@ class _Chain:
 
     def add(self, name: str, found: Kept, operands: list[int]) -> None:
         """Append an iteration; one without nodes only passes values on."""
-        _, _, graph, kept = found
+        _, graph, kept = found
         if kept is not None:
             operands = [operands[k] for k in kept]
         if not graph.nodes:
@@ -392,7 +390,7 @@ def _kept(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Kept:
     called: Part = graph, graph.outputs, used, "", ()
     if not graph.nodes:
         called = None, (), tuple([kept[result] for result in graph.results]), "", ()
-    return _single(graph, kept, types) or called, called, graph, used
+    return (_single(graph, kept, types) or called, called), graph, used
 
 
 def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Part | None:

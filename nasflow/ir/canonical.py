@@ -117,7 +117,7 @@ class Form:
         """Return the terms of all entries and of the shared ones, marked ones told apart."""
         terms: list[Any] = list(self.symbols)
         shared: list[bytes] = []
-        append = terms.append
+        append, at = terms.append, terms.__getitem__
         shape, first = self.shape, self.shape.inputs
         spelled = shape.spelled
         entries = zip(shape.entries[first:], shape.uses[first:], self.keys, strict=True)
@@ -133,14 +133,13 @@ class Form:
                     if len(term) > LONGEST:
                         term = digest(term)
                 else:
-                    term = _tuple(key, [terms[a] for a in taken])
+                    term = _tuple(key, [*map(at, taken)])
             else:
                 if spelled:
                     taken = shape.taken(e)
-                parts = [terms[a] for a in taken]
-                if kind.__class__ is not str or holds(more, free):
-                    parts.sort()
-                term = _tuple(key, parts)
+                ordered = kind.__class__ is str and not holds(more, free)
+                parts = map(at, taken)
+                term = _tuple(key, [*parts] if ordered else sorted(parts))
             if used > 1 and own:
                 term = digest(b"shared" + marks.get(e, b"") + term)
                 shared.append(term)
@@ -223,10 +222,10 @@ class _Draft:
         """Append a graph's nodes; ``values`` are the entries of its inputs."""
         sharing = shared_weights(graph)
         owners: dict[str, int] = {}
-        zeros, entries, keys = self.zeros, self.entries, self.keys
+        zeros, entries, keys, at = self.zeros, self.entries, self.keys, values.__getitem__
         for _, content, inputs, weights, _, _ in graph.nodes:
             _, _, chain = content.piece or _piece(content)
-            args = (values[inputs[0]],) if len(inputs) == 1 else tuple([values[v] for v in inputs])
+            args = (values[inputs[0]],) if len(inputs) == 1 else tuple(map(at, inputs))
             zero = bool(zeros) and not zeros.isdisjoint(args)
             if sharing and weights in sharing:
                 values.extend(self._shared(content, weights, args, owners))
@@ -327,7 +326,7 @@ class _Draft:
     def _replay(self, made: Form, args: tuple[int, ...], inside: Lookup) -> list[int]:
         """Append the entries of a form, its inputs replaced by ``args``."""
         places = list(args)
-        entries = self.entries
+        entries, at = self.entries, places.__getitem__
         for kind, taken, own, more in made.shape.entries[len(args) :]:
             if more is not None:
                 if more.__class__ is tuple:
@@ -335,7 +334,7 @@ class _Draft:
                 else:
                     more = through(more, inside)
             places.append(len(entries))
-            entries.append((kind, tuple([places[a] for a in taken]), own, more))
+            entries.append((kind, tuple(map(at, taken)), own, more))
         self.keys += made.keys
         self.zeros.update([places[e] for e in made.shape.zeros])
         return [places[result] for result in made.shape.results]

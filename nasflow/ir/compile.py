@@ -23,9 +23,9 @@ from nasflow.ir.trace import Body, Step, operands
 from nasflow.ir.types import Type
 
 Evaluator = Callable[[Sequence[Scalar], Sequence[Type | None]], Any]
-Entering = tuple[int | tuple[int, ...], "Block", bool, str, str]
-"""To enter an inner block: its operand (or several), the block, whether it is called, and name and
-weights of the node."""
+Entering = tuple[int, Callable[[Sequence[Any]], tuple[Any, ...]] | None, "Block", bool, str, str]
+"""To enter an inner block: its operand, or what takes its operands where there is not just one; the
+block, whether it is called, and name and weights of the node."""
 Act = tuple["Compiled", Any, int, Entering | None]
 """What a step does: the step, what is chosen (which value or branch, how many iterations, which of
 its inputs are open; None while that is open), the bits of the values it may need, and the block it
@@ -271,17 +271,20 @@ def _acts(made: Compiled) -> Iterator[Act]:
 
 def _entering(made: Compiled) -> list[Entering]:
     called = made.kind == "call"
+    entered = zip(made.operands, made.bodies, made.names, strict=True)
     return [
         # Branches have no weights that others could share.
-        (
-            values[0] if len(values) == 1 else values,
-            block,
-            called,
-            name,
-            made.weights if called else name,
-        )
-        for values, block, name in zip(made.operands, made.bodies, made.names, strict=True)
+        (*_operands(values), block, called, name, made.weights if called else name)
+        for values, block, name in entered
     ]
+
+
+def _operands(
+    values: tuple[int, ...],
+) -> tuple[int, Callable[[Sequence[Any]], tuple[Any, ...]] | None]:
+    if len(values) == 1:
+        return values[0], None
+    return -1, itemgetter(*values) if values else lambda _: ()
 
 
 class _Function:
