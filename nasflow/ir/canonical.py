@@ -93,8 +93,9 @@ class Form:
         shape, keys = self.shape, self.keys
         if shape.chain is not None:
             first, rest = b"".join(keys[: shape.chain]), b"".join(keys[shape.chain :])
-            chain = [part for part in ((first, True), (rest, False)) if part[0]]
-            return [key for key, _ in chain], outline, chain
+            links = (first, Kind.PLAIN, True), (rest, Kind.PLAIN, False)
+            chain = [link for link in links if link[0]]
+            return [link[0] for link in chain], outline, chain
         if shape.size <= INLINED:
             return keys, outline, None
         return [self, *items(len(shape.results))], outline, None
@@ -154,9 +155,24 @@ def form(graph: Graph) -> Form:
     """Return the form of a graph, made once; its shape is made once for all graphs that have it."""
     found: Form | None = graph.form
     if found is None:
-        found, outline = _form(graph)
-        graph.form, graph.piece = found, found.piece(outline)
+        inner = _wrapped(graph)
+        if inner is not None:
+            found, graph.piece, graph.moves = form(inner), inner.piece, inner.moves
+        else:
+            found, outline = _form(graph)
+            graph.piece = found.piece(outline)
+        graph.form = found
     return found
+
+
+def _wrapped(graph: Graph) -> Graph | None:
+    """Return the sub-graph that a graph is nothing but a use of, such as a stage of one cell."""
+    if len(graph.nodes) != 1:
+        return None
+    _, content, inputs, _, _, _ = graph.nodes[0]
+    if inputs + graph.results != tuple(range(len(graph.types))):
+        return None
+    return content if isinstance(content, Graph) else None
 
 
 def _piece(content: Applied | Graph) -> Piece:
@@ -232,9 +248,9 @@ class _Draft:
             elif chain is None or (zero and chain):
                 values.extend(self._add(content, args, zero, graph, len(values), lookup))
             else:
-                for key, own in chain:
+                for key, kind, own in chain:
                     keys.append(key)
-                    entries.append((Kind.PLAIN, args, own, None))
+                    entries.append((kind, args, own, None))
                     args = (len(entries) - 1,)
                 values.append(args[0])
         return [values[result] for result in graph.results]

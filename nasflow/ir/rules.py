@@ -52,10 +52,12 @@ class Rule(NamedTuple):
     labels: tuple[bytes, ...]
 
 
-Piece = tuple[Sequence[Any], Any, Sequence[tuple[bytes, bool]] | None]
+Link = tuple[bytes, int | str, bool]
+"""Label, kind and ``own`` of an entry that takes the one before it; the first takes a node's inputs."""
+Piece = tuple[Sequence[Any], Any, Sequence[Link] | None]
 """What a node's content is as a piece of a form: the labels of its entries; its outline, which stands
-for all that the form's shape depends on (None where the shape is not to be remembered); and the
-(label, own) of these entries where each takes the one before it, None where they are no chain."""
+for all that the form's shape depends on (None where the shape is not to be remembered); and these
+entries as links of a chain, None where they are none."""
 
 
 def rule(content: Applied) -> Rule:
@@ -71,8 +73,8 @@ def rule(content: Applied) -> Rule:
 def piece(content: Applied) -> Piece:
     """Return an operation as a piece of a form, made once; it has no outline where it gives zeros."""
     kind, _, own, _, labels = rule(content)
-    plain = kind in (Kind.PLAIN, Kind.ALIAS) and len(content.inputs) == len(content.outputs) == 1
-    chain = tuple([(label, own) for label in labels]) if plain else None
+    linked = type(kind) is int and kind != Kind.ZERO and len(content.outputs) == 1
+    chain = tuple([(label, kind, own) for label in labels]) if linked else None
     outline = None if kind == Kind.ZERO else _outline(content, kind, own)
     found: Piece = labels, outline, chain
     content.piece = found
