@@ -28,6 +28,11 @@ the block's inputs it takes unless all in order, the node's origin in the block,
 block adds nothing: None, and for each of its results which input that is."""
 Kept = tuple[tuple[Part, Part], Graph, tuple[int, ...] | None]
 """What it adds as a branch and when it is called; its graph, and which inputs that uses unless all."""
+Iteration = tuple[
+    Applied | Graph | None, tuple[int, ...], str, tuple[int, ...], tuple[int, ...]
+]  # fmt: skip
+"""What a block adds to a chain: a node's content (None: nothing), which of the operands it takes, the
+node's origin in the block, its ``taken``, and which of operands and results the next iteration takes."""
 MEMO_LIMIT: Final = 200_000
 
 
@@ -297,13 +302,17 @@ class _Run:
         values = (*step.inputs, *outer)
         types: list[Any] = [self.types[i] for i in values]
         chain = _Chain(types, width)
+        before: tuple[Block, tuple[Type, ...]] | None = None
         for i, (block, group) in enumerate(zip(step.bodies[:count], step.operands, strict=False)):
             operands = chain.carry + [outer[value] for value in group[width:]]
-            try:
-                found = self.binder.bind(block, tuple([chain.made[k] for k in operands]))
-            except (TypeRuleError, SpaceError) as error:
-                raise type(error)(f"{i}/{error}") from None
-            chain.add(str(i), found, operands)
+            given = tuple([chain.made[k] for k in operands])
+            if (block, given) != before:  # most iterations are as the one before
+                try:
+                    found = self.binder.bind(block, given)
+                except (TypeRuleError, SpaceError) as error:
+                    raise type(error)(f"{i}/{error}") from None
+                iteration, before = _iteration(found, len(given)), (block, given)
+            chain.add(str(i), iteration, operands)
         # A value that nobody needs is no result: iterations that only feed it are not part either.
         wanted = [i for i in range(width) if self.needed >> step.first + i & 1]
         results = [chain.carry[position] for position in wanted]
@@ -338,28 +347,36 @@ class _Chain:
         self.carry = list(range(width))
         self.made = list(types)  # types of all values, by their ids
 
-    def add(self, name: str, found: Kept, operands: list[int]) -> None:
+    def add(self, name: str, iteration: Iteration, operands: list[int]) -> None:
         """Append an iteration; one without nodes only passes values on."""
-        _, graph, kept = found
-        if kept is not None:
-            operands = [operands[k] for k in kept]
-        if not graph.nodes:
-            self.carry = [operands[result] for result in graph.results]
-            return
-        content: Applied | Graph = graph
-        inputs, origin = tuple(operands), ""
-        positions: tuple[int, ...] = ()
-        results: Sequence[int] = range(len(operands), len(operands) + len(graph.results))
-        if len(graph.nodes) == 1:  # one node, beside values that are only passed on
-            (single,) = graph.nodes
-            content, inputs = single.content, tuple([operands[k] for k in single.inputs])
-            origin, positions = f"{name}/{single.origin or single.name}", single.taken
-            results = graph.results
-        first = len(self.made)
-        self.made += content.outputs
-        values = [*operands, *range(first, len(self.made))]
+        content, taken, origin, positions, results = iteration
+        values = operands
+        if content is not None:
+            first = len(self.made)
+            self.made += content.outputs
+            values = [*operands, *range(first, len(self.made))]
+            inputs = tuple([operands[k] for k in taken])
+            origin = origin and f"{name}/{origin}"
+            self.nodes.append(new_node((name, content, inputs, name, origin, positions)))
         self.carry = [values[result] for result in results]
-        self.nodes.append(new_node((name, content, inputs, name, origin, positions)))
+
+
+def _iteration(found: Kept, count: int) -> Iteration:
+    """Return what a block adds to a chain, of as many operands."""
+    _, graph, used = found
+    every = tuple(range(count)) if used is None else used
+    content: Applied | Graph | None = graph
+    taken, origin = every, ""
+    positions: tuple[int, ...] = ()
+    results: Sequence[int] = range(len(every), len(every) + len(graph.results))
+    if len(graph.nodes) < 2:  # none, or one beside values that are only passed on
+        content, taken, results = None, (), graph.results
+        for node in graph.nodes:
+            content, origin, positions = node.content, node.origin or node.name, node.taken
+            taken = tuple([every[k] for k in node.inputs])
+    made = count - len(every)  # results are numbered after all operands, not after those used
+    given = tuple([every[r] if r < len(every) else r + made for r in results])
+    return content, taken, origin, positions, given
 
 
 RUN: Final[dict[str, Callable[[_Run, Compiled, Any], None]]] = {
