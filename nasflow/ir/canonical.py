@@ -121,12 +121,19 @@ class Form:
         append, at = terms.append, terms.__getitem__
         shape, first = self.shape, self.shape.inputs
         spelled = shape.spelled
-        entries = zip(shape.entries[first:], shape.uses[first:], self.keys, strict=True)
-        for e, ((kind, taken, own, more), used, key) in enumerate(entries, start=first):
+        for (kind, taken, own, more), used, key in zip(
+            shape.entries[first:], shape.uses[first:], self.keys, strict=True
+        ):
             if not used:
                 append(None)
                 continue
-            if not kind:
+            if kind:
+                if spelled:
+                    taken = shape.taken(len(terms))
+                ordered = kind.__class__ is str and not holds(more, free)
+                parts = map(at, taken)
+                term = _tuple(key, [*parts] if ordered else sorted(parts))
+            else:
                 if more is not None:
                     key = key.digest(frozenset([pair for pair, when in more if holds(when, free)]))
                 if len(taken) == 1:
@@ -135,14 +142,8 @@ class Form:
                         term = digest(term)
                 else:
                     term = _tuple(key, [*map(at, taken)])
-            else:
-                if spelled:
-                    taken = shape.taken(e)
-                ordered = kind.__class__ is str and not holds(more, free)
-                parts = map(at, taken)
-                term = _tuple(key, [*parts] if ordered else sorted(parts))
-            if used > 1 and own:
-                term = digest(b"shared" + marks.get(e, b"") + term)
+            if own and used > 1:
+                term = digest(b"shared" + marks.get(len(terms), b"") + term)
                 shared.append(term)
             append(term)
         return terms, shared

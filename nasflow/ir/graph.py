@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -211,7 +212,7 @@ def prune(
 
     Values are renumbered; names stay. ``types`` are those of all values.
     """
-    if len({*results}.union(*map(_inputs, nodes))) == len(types):  # all are needed
+    if len({*results, *chain.from_iterable(map(_inputs, nodes))}) == len(types):  # all are needed
         return Graph(name, inputs, nodes, results, types=types, **settings), (*range(len(inputs)),)
     first = len(inputs)
     starts = []
