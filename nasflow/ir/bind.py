@@ -59,7 +59,7 @@ class Binder:
         """Return the block's graph at these input types."""
         memo: dict[Any, Kept] = self.passing
         given: Any = types[0] if len(types) == 1 else types
-        key = block, given
+        key: Any = (block, given)
         if block.lasting:
             memo, select = block.known, block.select
             key = given if select is None else (given, select(self.values))
