@@ -131,7 +131,7 @@ class _Run:
         """
         needed, values = self.needed, self.values
         live: list[Act] = []
-        for results, always, options, slot, step in self.block.backward:
+        for results, always, options, slot, step in self.block.rows:
             if needed & results:
                 act = always
                 if act is None:
