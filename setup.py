@@ -11,7 +11,12 @@ from setuptools import Extension, setup
 # What binds and fingerprints. Left out: classes that others derive from or keep further attributes on.
 MODULES = ("absorb", "bind", "canonical", "plan", "rules", "shape", "ties")
 # nasflow.ir needs no other package: without this, reading torch's types would take minutes.
-OPTIONS = ("--config-file=", "--no-site-packages", "--ignore-missing-imports", "--follow-imports=silent")
+OPTIONS = (
+    "--config-file=",
+    "--no-site-packages",
+    "--ignore-missing-imports",
+    "--follow-imports=silent",
+)
 
 
 def extensions() -> list[Extension]:
