@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
@@ -81,29 +82,37 @@ def _of_values(graph: Graph, axis: str) -> list[Condition]:
     sharing = shared_weights(graph)
     passed_on = of_results(0, axis)
     first = len(graph.types)
-    for node in reversed(graph.nodes):
-        content = node.content
+    moves: Any
+    for _, content, inputs, weights, _, _ in reversed(graph.nodes):
         first -= len(content.outputs)
         moves = content.moves.get(axis)
         if moves is None:
             moves = _moves(content, axis)
-        if sharing and node.weights in sharing:  # weights used elsewhere too absorb nothing
+        if sharing and weights in sharing:  # weights used elsewhere too absorb nothing
             moves = False
-        if moves is True:
-            continue
         if moves.__class__ is not list:
-            moves = [moves] * len(node.inputs)
-        for value, inner in zip(node.inputs, moves, strict=True):
-            if inner is passed_on:
-                inner = found[first]
-            elif inner.__class__ is frozenset:
-                inner = every([
-                    found[first + i] if onward == axis else absorbed(graph, first + i, onward)
-                    for i, onward in inner
-                ])  # fmt: skip
-            before = found[value]
-            found[value] = inner if before is True else both(before, inner)
+            if moves is passed_on:
+                moves = found[first]
+            elif moves.__class__ is frozenset:
+                moves = _onward(graph, found, first, axis, moves)
+            if moves is not True:
+                for value in inputs:
+                    before = found[value]
+                    found[value] = moves if before is True else both(before, moves)
+            continue
+        for value, inner in zip(inputs, moves, strict=True):
+            if inner.__class__ is frozenset:
+                inner = _onward(graph, found, first, axis, inner)
+            found[value] = both(found[value], inner)
     return found
+
+
+def _onward(graph: Graph, found: list[Condition], first: int, axis: str, pairs: Free) -> Condition:
+    """Return the condition of what permutes results of the node whose first one is ``first``."""
+    return every([
+        found[first + i] if onward == axis else absorbed(graph, first + i, onward)
+        for i, onward in pairs
+    ])  # fmt: skip
 
 
 def _moves(content: Applied | Graph, axis: str) -> Moves:
@@ -124,11 +133,11 @@ def _moves(content: Applied | Graph, axis: str) -> Moves:
 
 def shared_weights(graph: Graph) -> frozenset[str]:
     """Return the names under which several nodes share weights."""
-    found: frozenset[str] | None = graph.__dict__.get("_sharing")
+    found = graph.shared
     if found is None:
+        names = [node.weights for node in graph.nodes]
         found = frozenset()
-        if len({node.weights for node in graph.nodes}) < len(graph.nodes):
-            names = [node.weights for node in graph.nodes]
+        if len({*names}) < len(names):
             found = frozenset(name for name in names if names.count(name) > 1)
-        graph.__dict__["_sharing"] = found
+        graph.shared = found
     return found

@@ -7,8 +7,9 @@ the life of the space, others for one point.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from itertools import compress
+from operator import or_
 from typing import Any, Final
 
 from nasflow.errors import NasflowError, SpaceError, TypeRuleError
@@ -19,12 +20,19 @@ from nasflow.ir.operation import Applied, applied
 from nasflow.ir.types import Type
 
 Bound = tuple[Graph, tuple[int, ...]]  # the graph and which of the block's inputs it uses
-Part = tuple[Applied | Graph | None, tuple[int, ...] | None, str, tuple[int, ...]]
-"""What a block adds to the graph around it: a node's content, which of the block's inputs it takes
-unless all in order, the node's origin in the block, and ``taken``. Where a block adds nothing: None,
-and for each of its results which input that is."""
+Part = tuple[
+    Applied | Graph | None, tuple[Type, ...], tuple[int, ...] | None, str, tuple[int, ...]
+]  # fmt: skip
+"""What a block adds to the graph around it: a node's content and the types of its results, which of
+the block's inputs it takes unless all in order, the node's origin in the block, and ``taken``. Where a
+block adds nothing: None, and for each of its results which input that is."""
 Kept = tuple[tuple[Part, Part], Graph, tuple[int, ...] | None]
 """What it adds as a branch and when it is called; its graph, and which inputs that uses unless all."""
+Iteration = tuple[
+    Applied | Graph | None, tuple[int, ...], str, tuple[int, ...], tuple[int, ...]
+]  # fmt: skip
+"""What a block adds to a chain: a node's content (None: nothing), which of the operands it takes, the
+node's origin in the block, its ``taken``, and which of operands and results the next iteration takes."""
 MEMO_LIMIT: Final = 200_000
 
 
@@ -51,7 +59,7 @@ class Binder:
         """Return the block's graph at these input types."""
         memo: dict[Any, Kept] = self.passing
         given: Any = types[0] if len(types) == 1 else types
-        key = block, given
+        key: Any = (block, given)
         if block.lasting:
             memo, select = block.known, block.select
             key = given if select is None else (given, select(self.values))
@@ -96,7 +104,7 @@ class _Run:
         self.input_names: list[str] = []
         self.nodes: list[Node] = []
         self.made = list(types)  # types of the graph's values: their ids are places in it
-        self.needed = bytearray(block.count)
+        self.needed = block.needed  # bits of the values that are
         self.at: str | None = None
         self.inner = False  # whether an error has said already where in an inner block it is
 
@@ -112,6 +120,8 @@ class _Run:
         )  # fmt: skip
         if block.shares:
             check_sharing(bound[0])
+        else:
+            bound[0].shared = frozenset()
         return bound
 
     def _live(self) -> list[Act]:
@@ -120,36 +130,26 @@ class _Run:
         Where sizes decide, nothing is chosen yet, and all that may be needed is live.
         """
         needed, values = self.needed, self.values
-        for value in self.block.results:
-            needed[value] = 1
         live: list[Act] = []
-        for step in self.block.backward:
-            first = step.first
-            if not needed[first] and (
-                step.arity == 1 or not any(needed[first : first + step.arity])
-            ):
-                continue
-            act = step.always
-            if act is None:
-                act = step.options.get(values[step.slot]) if step.options else None
+        for results, always, options, slot, step in self.block.rows:
+            if needed & results:
+                act = always
                 if act is None:
-                    act = self._act(step)
-            live.append(act)
-            for value in act[2]:
-                needed[value] = 1
+                    act = options.get(values[slot]) if options else None
+                    if act is None:
+                        act = self._act(step)
+                live.append(act)
+                needed |= act[2]
+        self.needed = needed
         return live
 
     def _act(self, step: Compiled) -> Act:
         """Return what a step does where decisions tell, but not one of them alone."""
         if step.acts:
             return step.acts[self._choice(step)]
-        if step.kind == "repeat":
-            count = self._choice(step)
-            groups = [value for group in step.operands[:count] for value in group]
-            return step, count, (*step.inputs, *groups), None
         assert step.gates is not None
         opened = step.gates(self.values, self.types)
-        return step, opened, tuple(compress(step.inputs, opened)), None
+        return step, opened, reduce(or_, compress(step.bits, opened), 0), None
 
     def _choice(self, step: Compiled) -> int:
         """Return the number of the value or branch that is taken, or of iterations."""
@@ -176,30 +176,28 @@ class _Run:
         passing, nodes = self.binder.passing, self.nodes
         given: Any
         inputs: tuple[int, ...]
-        for step, chosen, reads, entering in reversed(live):
+        for step, chosen, _, entering in reversed(live):
             if entering is None:
                 if chosen is None or step.kind != "pick":
                     self._do(step, chosen)
                 else:
-                    (value,) = reads
-                    types[step.first], ids[step.first] = types[value], ids[value]
+                    value, first = step.inputs[chosen], step.first
+                    types[first] = types[value]
+                    ids[first] = ids[value]
                 continue
-            operands, block, called, name, weights = entering
-            if len(operands) == 1:
-                (operand,) = operands
-                given = types[operand]
-                inputs = (ids[operand],)
+            operand, several, block, called, name, weights = entering
+            if several is None:
+                given, inputs = types[operand], (ids[operand],)
             else:
-                given = tuple([types[i] for i in operands])
-                inputs = tuple([ids[i] for i in operands])
+                given, inputs = several(types), several(ids)
             if block.lasting:
                 select = block.select
                 found = block.known.get(given if select is None else (given, select(values)))
             else:
                 found = passing.get((block, given))
             if found is None:
-                found = self._bind(step, block, [types[i] for i in operands])
-            content, taken, origin, positions = found[0][called]
+                found = self._bind(step, block, (given,) if several is None else given)
+            content, outputs, taken, origin, positions = found[0][called]
             if taken is not None:
                 inputs = tuple([inputs[i] for i in taken])
             if content is None:
@@ -208,12 +206,13 @@ class _Run:
             if origin:
                 origin = f"{name}/{origin}"
             nodes.append(new_node((name, content, inputs, weights, origin, positions)))
+            first = step.first
             if step.arity == 1:
-                (types[step.first],) = content.outputs
-                ids[step.first] = len(made)
-                made += content.outputs
+                (types[first],) = outputs
+                ids[first] = len(made)
+                made += outputs
             else:
-                self._results(step.first, content.outputs)
+                self._results(first, outputs)
 
     def _do(self, step: Compiled, chosen: Any) -> None:
         try:
@@ -222,9 +221,9 @@ class _Run:
             self.at = step.name
             raise
 
-    def _bind(self, step: Compiled, block: Block, given: Sequence[Any]) -> Kept:
+    def _bind(self, step: Compiled, block: Block, given: tuple[Type, ...]) -> Kept:
         try:
-            return self.binder.bind(block, tuple(given))
+            return self.binder.bind(block, given)
         except NasflowError:
             self.at, self.inner = step.name, True
             raise
@@ -303,15 +302,19 @@ class _Run:
         values = (*step.inputs, *outer)
         types: list[Any] = [self.types[i] for i in values]
         chain = _Chain(types, width)
+        before: tuple[Block, tuple[Type, ...]] | None = None
         for i, (block, group) in enumerate(zip(step.bodies[:count], step.operands, strict=False)):
             operands = chain.carry + [outer[value] for value in group[width:]]
-            try:
-                found = self.binder.bind(block, tuple([chain.made[k] for k in operands]))
-            except (TypeRuleError, SpaceError) as error:
-                raise type(error)(f"{i}/{error}") from None
-            chain.add(str(i), found, operands)
+            given = tuple([chain.made[k] for k in operands])
+            if (block, given) != before:  # most iterations are as the one before
+                try:
+                    found = self.binder.bind(block, given)
+                except (TypeRuleError, SpaceError) as error:
+                    raise type(error)(f"{i}/{error}") from None
+                iteration, before = _iteration(found, len(given)), (block, given)
+            chain.add(str(i), iteration, operands)
         # A value that nobody needs is no result: iterations that only feed it are not part either.
-        wanted = [i for i in range(width) if self.needed[step.first + i]]
+        wanted = [i for i in range(width) if self.needed >> step.first + i & 1]
         results = [chain.carry[position] for position in wanted]
         graph, used = prune(
             step.name, types, chain.nodes, results, chain.made, kind=REPEAT,
@@ -344,28 +347,36 @@ class _Chain:
         self.carry = list(range(width))
         self.made = list(types)  # types of all values, by their ids
 
-    def add(self, name: str, found: Kept, operands: list[int]) -> None:
+    def add(self, name: str, iteration: Iteration, operands: list[int]) -> None:
         """Append an iteration; one without nodes only passes values on."""
-        _, graph, kept = found
-        if kept is not None:
-            operands = [operands[k] for k in kept]
-        if not graph.nodes:
-            self.carry = [operands[result] for result in graph.results]
-            return
-        content: Applied | Graph = graph
-        inputs, origin = tuple(operands), ""
-        positions: tuple[int, ...] = ()
-        results: Sequence[int] = range(len(operands), len(operands) + len(graph.results))
-        if len(graph.nodes) == 1:  # one node, beside values that are only passed on
-            (single,) = graph.nodes
-            content, inputs = single.content, tuple([operands[k] for k in single.inputs])
-            origin, positions = f"{name}/{single.origin or single.name}", single.taken
-            results = graph.results
-        first = len(self.made)
-        self.made += content.outputs
-        values = [*operands, *range(first, len(self.made))]
+        content, taken, origin, positions, results = iteration
+        values = operands
+        if content is not None:
+            first = len(self.made)
+            self.made += content.outputs
+            values = [*operands, *range(first, len(self.made))]
+            inputs = tuple([operands[k] for k in taken])
+            origin = origin and f"{name}/{origin}"
+            self.nodes.append(new_node((name, content, inputs, name, origin, positions)))
         self.carry = [values[result] for result in results]
-        self.nodes.append(new_node((name, content, inputs, name, origin, positions)))
+
+
+def _iteration(found: Kept, count: int) -> Iteration:
+    """Return what a block adds to a chain, of as many operands."""
+    _, graph, used = found
+    every = tuple(range(count)) if used is None else used
+    content: Applied | Graph | None = graph
+    taken, origin = every, ""
+    positions: tuple[int, ...] = ()
+    results: Sequence[int] = range(len(every), len(every) + len(graph.results))
+    if len(graph.nodes) < 2:  # none, or one beside values that are only passed on
+        content, taken, results = None, (), graph.results
+        for node in graph.nodes:
+            content, origin, positions = node.content, node.origin or node.name, node.taken
+            taken = tuple([every[k] for k in node.inputs])
+    made = count - len(every)  # results are numbered after all operands, not after those used
+    given = tuple([every[r] if r < len(every) else r + made for r in results])
+    return content, taken, origin, positions, given
 
 
 RUN: Final[dict[str, Callable[[_Run, Compiled, Any], None]]] = {
@@ -393,9 +404,9 @@ def _arguments(block: Block, values: Sequence[Scalar]) -> dict[str, Scalar]:
 def _kept(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Kept:
     """Return all that is remembered of a block's graph; ``kept`` are the inputs that it uses."""
     used = kept if len(kept) < len(types) else None
-    called: Part = graph, used, "", ()
+    called: Part = graph, graph.outputs, used, "", ()
     if not graph.nodes:
-        called = None, tuple([kept[result] for result in graph.results]), "", ()
+        called = None, (), tuple([kept[result] for result in graph.results]), "", ()
     return (_single(graph, kept, types) or called, called), graph, used
 
 
@@ -409,4 +420,5 @@ def _single(graph: Graph, kept: tuple[int, ...], types: tuple[Type, ...]) -> Par
         return None
     taken = tuple([kept[i] for i in node.inputs])
     every = taken == tuple(range(len(types)))
-    return node.content, None if every else taken, node.origin or node.name, node.taken
+    origin = node.origin or node.name
+    return node.content, graph.outputs, None if every else taken, origin, node.taken

@@ -35,15 +35,15 @@ from nasflow.ir.absorb import (
 )
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import Applied
-from nasflow.ir.rules import DIGEST, Kind, Rule, digest, items, label, rule
+from nasflow.ir.rules import Kind, Piece, Rule, digest, items, label, piece, rule
 from nasflow.ir.shape import INPUT, Entry, Shape
 from nasflow.ir.ties import tell_apart
 from nasflow.ir.types import Type
 
 INLINED: Final = 10
 """Largest number of entries of a sub-graph that is taken apart; larger ones are hashed once."""
-LONGEST: Final = 2048
-"""Bytes of a term before it is replaced by its digest."""
+LONGEST: Final = 240
+"""Most bytes of a term that is not replaced by its digest; a byte has its length."""
 RECURRING: Final = 12
 """Most nodes of a graph whose shape is likely to recur."""
 SHAPES: Final = 2_000
@@ -71,42 +71,34 @@ def _zero(type_: Type) -> bytes:
 
 def _tuple(key: bytes, terms: list[bytes]) -> bytes:
     """Return the term of a label applied to terms; lengths make the joined bytes unambiguous."""
-    joined = b"".join(terms)
-    if len(joined) > DIGEST * len(terms):  # not all of them are digests
-        joined = bytes([len(term) // DIGEST for term in terms]) + joined
-    return digest(b"%b%d %b" % (key, len(terms), joined))
+    return digest(b"%b%d %b%b" % (key, len(terms), bytes(map(len, terms)), b"".join(terms)))
 
 
 class Form:
-    """A graph without names: a shape and the labels of its entries (for an opaque one, its form).
+    """A graph without names: a shape and the labels of its entries (for an opaque one, its form)."""
 
-    ``outline`` is its shape where that is remembered, ``chain`` the (label, own) of a chain's last
-    entry with weights and before, and of what follows it.
-    """
+    __slots__ = ("digests", "keys", "shape", "symbols")
 
-    __slots__ = ("chain", "digests", "keys", "outline", "shape", "symbols")
-
-    def __init__(
-        self, shape: Shape, keys: Sequence[Any], inputs: tuple[Type, ...], outline: Shape | None
-    ) -> None:
+    def __init__(self, shape: Shape, keys: Sequence[Any], inputs: tuple[Type, ...]) -> None:
         self.shape = shape
         self.keys = keys
         self.symbols = [_symbol(i, type_) for i, type_ in enumerate(inputs)]
-        self.outline = outline
         self.digests: dict[Free, bytes] = {}
-        self.chain: Sequence[tuple[bytes, bool]] | None = None
+
+    def piece(self, outline: Shape | None) -> Piece:
+        """Return what it is in a form around it; ``outline`` is its shape where that is remembered.
+
+        Of a chain its last entry with weights and those before are one entry, what follows another.
+        """
+        shape, keys = self.shape, self.keys
         if shape.chain is not None:
             first, rest = b"".join(keys[: shape.chain]), b"".join(keys[shape.chain :])
-            self.chain = [part for part in ((first, True), (rest, False)) if part[0]]
-
-    @property
-    def labels(self) -> Sequence[Any]:
-        """Labels of the entries that it becomes as a part of another form."""
-        if self.chain is not None:
-            return [key for key, _ in self.chain]
-        if self.shape.size <= INLINED:
-            return self.keys
-        return [self, *items(len(self.shape.results))]  # not kept: it would hold itself
+            links = (first, Kind.PLAIN, True), (rest, Kind.PLAIN, False)
+            chain = [link for link in links if link[0]]
+            return [link[0] for link in chain], outline, chain
+        if shape.size <= INLINED:
+            return keys, outline, None
+        return [self, *items(len(shape.results))], outline, None
 
     def digest(self, free: Free) -> bytes:
         """Return the digest, where permutations of ``free`` (result, axis) pairs do not matter."""
@@ -126,15 +118,22 @@ class Form:
         """Return the terms of all entries and of the shared ones, marked ones told apart."""
         terms: list[Any] = list(self.symbols)
         shared: list[bytes] = []
-        append = terms.append
+        append, at = terms.append, terms.__getitem__
         shape, first = self.shape, self.shape.inputs
         spelled = shape.spelled
-        entries = zip(shape.entries[first:], shape.uses[first:], self.keys, strict=True)
-        for e, ((kind, taken, own, more), used, key) in enumerate(entries, start=first):
+        for (kind, taken, own, more), used, key in zip(
+            shape.entries[first:], shape.uses[first:], self.keys, strict=True
+        ):
             if not used:
                 append(None)
                 continue
-            if kind == 0:
+            if kind:
+                if spelled:
+                    taken = shape.taken(len(terms))
+                ordered = kind.__class__ is str and not holds(more, free)
+                parts = map(at, taken)
+                term = _tuple(key, [*parts] if ordered else sorted(parts))
+            else:
                 if more is not None:
                     key = key.digest(frozenset([pair for pair, when in more if holds(when, free)]))
                 if len(taken) == 1:
@@ -142,16 +141,9 @@ class Form:
                     if len(term) > LONGEST:
                         term = digest(term)
                 else:
-                    term = _tuple(key, [terms[a] for a in taken])
-            else:
-                if spelled:
-                    taken = shape.taken(e)
-                parts = [terms[a] for a in taken]
-                if kind.__class__ is not str or holds(more, free):
-                    parts.sort()
-                term = _tuple(key, parts)
-            if used > 1 and own:
-                term = digest(b"shared" + marks.get(e, b"") + term)
+                    term = _tuple(key, [*map(at, taken)])
+            if own and used > 1:
+                term = digest(b"shared" + marks.get(len(terms), b"") + term)
                 shared.append(term)
             append(term)
         return terms, shared
@@ -162,31 +154,53 @@ class Form:
 
 def form(graph: Graph) -> Form:
     """Return the form of a graph, made once; its shape is made once for all graphs that have it."""
-    found: Form | None = graph.rule
+    found: Form | None = graph.form
     if found is None:
-        found = graph.rule = _form(graph)
+        inner = _wrapped(graph)
+        if inner is not None:
+            found, graph.piece, graph.moves = form(inner), inner.piece, inner.moves
+        else:
+            found, outline = _form(graph)
+            graph.piece = found.piece(outline)
+        graph.form = found
     return found
 
 
-def _known(content: Applied | Graph) -> Rule | Form:
-    """Return the rule of an operation, the form of a sub-graph."""
-    return rule(content) if isinstance(content, Applied) else form(content)
+def _wrapped(graph: Graph) -> Graph | None:
+    """Return the sub-graph that a graph is nothing but a use of, such as a stage of one cell."""
+    if len(graph.nodes) != 1:
+        return None
+    _, content, inputs, _, _, _ = graph.nodes[0]
+    if inputs + graph.results != tuple(range(len(graph.types))):
+        return None
+    return content if isinstance(content, Graph) else None
 
 
-def _form(graph: Graph) -> Form:
-    if shared_weights(graph):
-        return _Draft(graph).form(graph)
-    outline: list[Any] = [len(graph.inputs), graph.results]
+def _piece(content: Applied | Graph) -> Piece:
+    """Return what the content of a node is in the form of its graph."""
+    if isinstance(content, Applied):
+        return piece(content)
+    form(content)
+    found: Piece = content.piece
+    return found
+
+
+def _form(graph: Graph) -> tuple[Form, Shape | None]:
+    """Return a graph's form and, where it is likely to recur, its shape."""
+    outlines: list[Any] = [len(graph.inputs), graph.results]
     keys: list[Any] = []
-    for node in graph.nodes:
-        content = node.content
-        made = content.rule or _known(content)
-        outline.append(node.inputs)
-        outline.append(made.outline)
-        keys += made.labels
-    if None in outline:
-        return _Draft(graph).form(graph)
-    key = tuple(outline)
+    known = not shared_weights(graph)
+    for _, content, inputs, _, _, _ in graph.nodes:
+        labels, outline, _ = content.piece or _piece(content)
+        if outline is None:
+            known = False
+        outlines.append(inputs)
+        outlines.append(outline)
+        keys += labels
+    if not known:
+        draft = _Draft(graph)
+        return Form(draft.shape, draft.keys, graph.inputs), None
+    key = tuple(outlines)
     small = len(graph.nodes) <= RECURRING
     shapes, most = (_shapes, SHAPES) if small else (_latest, LATEST)
     shape = shapes.get(key)
@@ -195,7 +209,7 @@ def _form(graph: Graph) -> Form:
             del shapes[next(iter(shapes))]
         shape = shapes[key] = _Draft(graph).shape
     graph.moves, graph.absorbed = shape.absorption
-    return Form(shape, keys, graph.inputs, shape if small else None)
+    return Form(shape, keys, graph.inputs), shape if small else None
 
 
 _shapes: Final[dict[tuple[Any, ...], Shape]] = {}
@@ -213,10 +227,6 @@ class _Draft:
         absorption = graph.moves, graph.absorbed
         self.shape = Shape(len(graph.inputs), self.entries, results, self.zeros, absorption)
 
-    def form(self, graph: Graph) -> Form:
-        """Return the graph's form where no other graph has its shape."""
-        return Form(self.shape, self.keys, graph.inputs, None)
-
     def add(
         self, kind: int | str, key: Any, args: tuple[int, ...], own: bool, more: Any = None
     ) -> int:
@@ -229,21 +239,19 @@ class _Draft:
         """Append a graph's nodes; ``values`` are the entries of its inputs."""
         sharing = shared_weights(graph)
         owners: dict[str, int] = {}
-        zeros, entries, keys = self.zeros, self.entries, self.keys
-        for node in graph.nodes:
-            content, inputs = node.content, node.inputs
-            made = content.rule or _known(content)
-            chain = made.chain
-            args = (values[inputs[0]],) if len(inputs) == 1 else tuple([values[v] for v in inputs])
+        zeros, entries, keys, at = self.zeros, self.entries, self.keys, values.__getitem__
+        for _, content, inputs, weights, _, _ in graph.nodes:
+            _, _, chain = content.piece or _piece(content)
+            args = (values[inputs[0]],) if len(inputs) == 1 else tuple(map(at, inputs))
             zero = bool(zeros) and not zeros.isdisjoint(args)
-            if sharing and node.weights in sharing:
-                values.extend(self._shared(content, node.weights, args, owners))
+            if sharing and weights in sharing:
+                values.extend(self._shared(content, weights, args, owners))
             elif chain is None or (zero and chain):
                 values.extend(self._add(content, args, zero, graph, len(values), lookup))
             else:
-                for key, own in chain:
+                for key, kind, own in chain:
                     keys.append(key)
-                    entries.append((Kind.PLAIN, args, own, None))
+                    entries.append((kind, args, own, None))
                     args = (len(entries) - 1,)
                 values.append(args[0])
         return [values[result] for result in graph.results]
@@ -330,12 +338,12 @@ class _Draft:
         if shape.size <= INLINED:
             return self._replay(made, args, inside)
         conditions = tuple([(pair, inside(*pair)) for pair in shape.conditions])
-        return self._spread(Kind.PLAIN, made.labels, args, shape.own, conditions)
+        return self._spread(Kind.PLAIN, inner.piece[0], args, shape.own, conditions)
 
     def _replay(self, made: Form, args: tuple[int, ...], inside: Lookup) -> list[int]:
         """Append the entries of a form, its inputs replaced by ``args``."""
         places = list(args)
-        entries = self.entries
+        entries, at = self.entries, places.__getitem__
         for kind, taken, own, more in made.shape.entries[len(args) :]:
             if more is not None:
                 if more.__class__ is tuple:
@@ -343,7 +351,7 @@ class _Draft:
                 else:
                     more = through(more, inside)
             places.append(len(entries))
-            entries.append((kind, tuple([places[a] for a in taken]), own, more))
+            entries.append((kind, tuple(map(at, taken)), own, more))
         self.keys += made.keys
         self.zeros.update([places[e] for e in made.shape.zeros])
         return [places[result] for result in made.shape.results]

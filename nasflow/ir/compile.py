@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -22,12 +23,17 @@ from nasflow.ir.trace import Body, Step, operands
 from nasflow.ir.types import Type
 
 Evaluator = Callable[[Sequence[Scalar], Sequence[Type | None]], Any]
-Entering = tuple[tuple[int, ...], "Block", bool, str, str]
-"""To enter an inner block: its operands, the block, whether it is called, and name and weights of
-the node."""
-Act = tuple["Compiled", Any, Sequence[int], Entering | None]
+Entering = tuple[int, Callable[[Sequence[Any]], tuple[Any, ...]] | None, "Block", bool, str, str]
+"""To enter an inner block: its operand, or what takes its operands where there is not just one; the
+block, whether it is called, and name and weights of the node."""
+Act = tuple["Compiled", Any, int, Entering | None]
 """What a step does: the step, what is chosen (which value or branch, how many iterations, which of
-its inputs are open; None while that is open), the values it may need, and the block it enters."""
+its inputs are open; None while that is open), the bits of the values it may need, and the block it
+enters."""
+Row = tuple[int, Act | None, dict[Scalar, Act], int, "Compiled"]
+"""A step as far as it is to be known whether it is live: the bits of its results, what it does where
+that is not to be chosen before sizes are known, what it does at each value of the decision that has
+this slot in a point, and the step."""
 LASTING_SLOTS: Final = 4
 """Blocks that mention at most so many decisions recur from point to point (a convolution whose
 stride depends on a pick); those that mention more, such as a cell, hardly ever do."""
@@ -49,12 +55,12 @@ class Compiled:
     index: Evaluator | None = None  # which value, branch, or how many iterations
     keys: dict[tuple[type, Scalar], int] = field(default_factory=dict)  # what it may be
     slot: int = -1  # where that is simply a decision's value
-    options: dict[Scalar, Act] = field(default_factory=dict)  # and what its options mean
+    options: dict[Scalar, Act] = field(default_factory=dict)  # and what it does at its options
     names: tuple[str, ...] = ()  # of its node, for each branch of a switch
     bodies: tuple[Block, ...] = ()
     operands: tuple[tuple[int, ...], ...] = ()  # for each body (or pick), the values it takes
-    acts: tuple[Act, ...] = ()  # of a switch or pick, by what is chosen
-    always: Act | None = None  # where that is not to be chosen before sizes are known
+    acts: tuple[Act, ...] = ()  # of a switch, pick or repeat, by what is chosen
+    bits: tuple[int, ...] = ()  # those of its inputs
     sizes: tuple[int, ...] = ()  # values whose sizes its expressions mention
     weights: str = ""
 
@@ -65,7 +71,9 @@ class Block:
 
     name: str
     backward: tuple[Compiled, ...]  # its steps, last one first
+    rows: tuple[Row, ...]  # the same, to find those that are live
     results: tuple[int, ...]
+    needed: int  # the bits of its results
     count: int  # number of value ids
     slots: tuple[int, ...]
     arguments: dict[str, Scalar]
@@ -122,8 +130,9 @@ class Compiler:
         if found is None:
             slots = tuple(sorted(mentioned))
             found = Block(
-                body.name, tuple(reversed(steps)), results, len(ids), slots, plain,
-                body.input_names, self._open_arguments(body),
+                body.name, tuple(reversed(steps)), tuple(map(_row, reversed(steps))), results,
+                bits(results), len(ids), slots, plain, body.input_names,
+                self._open_arguments(body),
                 any(step.weights != step.name for step in steps),
                 len(slots) <= LASTING_SLOTS, itemgetter(*slots) if slots else None,
             )  # fmt: skip
@@ -176,7 +185,7 @@ class Compiler:
                 for body in step.bodies
             ])  # fmt: skip
         made.sizes = tuple(sorted(sizes))
-        made.always = _always(made)
+        made.bits = tuple([1 << value for value in inputs])
         made.acts = tuple(_acts(made))
         if made.slot >= 0 and made.acts:
             assert isinstance(operand, Decision)
@@ -221,33 +230,62 @@ def _choose(made: Compiled, step: Step) -> None:
         made.keys = {(int, i): i for i in range(limit)}
 
 
+def bits(values: Iterable[int]) -> int:
+    """Return a set of values as the bits of an integer."""
+    found = 0
+    for value in values:
+        found |= 1 << value
+    return found
+
+
+def _row(made: Compiled) -> Row:
+    return (
+        bits(range(made.first, made.first + made.arity)),
+        _always(made),
+        made.options,
+        made.slot,
+        made,
+    )
+
+
 def _always(made: Compiled) -> Act | None:
     """Return what a step does whatever is decided, as far as known; None where decisions tell."""
     if made.kind == "call":
         (entering,) = _entering(made)
-        return made, 0, made.operands[0], entering
+        return made, 0, bits(made.operands[0]), entering
     if made.sizes or made.kind == "input" or (made.kind == "op" and made.gates is None):
-        groups = [value for group in made.operands for value in group]
-        return made, None, (*made.inputs, *groups, *made.sizes), None
+        return made, None, bits([*made.inputs, *chain(*made.operands), *made.sizes]), None
     return None
 
 
 def _acts(made: Compiled) -> Iterator[Act]:
     if made.kind == "switch":
         for number, entering in enumerate(_entering(made)):
-            yield made, number, made.operands[number], entering
+            yield made, number, bits(made.operands[number]), entering
     elif made.kind == "pick":
         for number, value in enumerate(made.inputs):
-            yield made, number, (value,), None
+            yield made, number, bits([value]), None
+    elif made.kind == "repeat":
+        for count in range(len(made.bodies) + 1):
+            yield made, count, bits([*made.inputs, *chain(*made.operands[:count])]), None
 
 
 def _entering(made: Compiled) -> list[Entering]:
     called = made.kind == "call"
+    entered = zip(made.operands, made.bodies, made.names, strict=True)
     return [
         # Branches have no weights that others could share.
-        (values, block, called, name, made.weights if called else name)
-        for values, block, name in zip(made.operands, made.bodies, made.names, strict=True)
+        (*_operands(values), block, called, name, made.weights if called else name)
+        for values, block, name in entered
     ]
+
+
+def _operands(
+    values: tuple[int, ...],
+) -> tuple[int, Callable[[Sequence[Any]], tuple[Any, ...]] | None]:
+    if len(values) == 1:
+        return values[0], None
+    return -1, itemgetter(*values) if values else lambda _: ()
 
 
 class _Function:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nasflow.errors import GraphError
@@ -47,6 +49,7 @@ new_node: Final[
     Callable[[tuple[str, Applied | Graph, tuple[int, ...], str, str, tuple[int, ...]]], Node]
 ] = partial(tuple.__new__, Node)
 """Make a node of all its fields in a quarter of the time that ``Node(...)`` takes."""
+_inputs: Final = itemgetter(Node._fields.index("inputs"))
 
 
 class Graph:
@@ -59,11 +62,18 @@ class Graph:
         nodes: in an order in which every value is made before it is used.
         results: ids of the values it gives.
         types: types of all values by their ids; given only by who has them already.
-        rule: its form, made when first asked for; see :mod:`nasflow.ir.canonical`.
-        moves, absorbed: what :mod:`nasflow.ir.absorb` found of it, by axis.
+        form, piece: what :mod:`nasflow.ir.canonical` makes of it when first asked.
+        moves, absorbed, shared: what :mod:`nasflow.ir.absorb` found of it; the first two by axis.
     """
 
-    rule: Any = None
+    __slots__ = (
+        "__dict__", "_arguments", "absorbed", "form", "input_names", "inputs", "kind", "moves", "name",
+        "nodes", "outputs", "piece", "results", "shared", "types",
+    )  # fmt: skip
+
+    form: Any
+    piece: Any
+    shared: frozenset[str] | None
 
     def __init__(
         self,
@@ -85,6 +95,7 @@ class Graph:
         self.input_names = tuple(input_names) or tuple(f"x{i}" for i in range(len(self.inputs)))
         self.types = tuple(types or types_of(self.inputs, self.nodes))
         self.outputs = tuple([self.types[i] for i in self.results])
+        self.form = self.piece = self.shared = None
         self.moves: dict[str, Any] = {}
         self.absorbed: dict[str, list[Any]] = {}
 
@@ -201,7 +212,7 @@ def prune(
 
     Values are renumbered; names stay. ``types`` are those of all values.
     """
-    if len({*results}.union(*[node.inputs for node in nodes])) == len(types):  # all are needed
+    if len({*results, *chain.from_iterable(map(_inputs, nodes))}) == len(types):  # all are needed
         return Graph(name, inputs, nodes, results, types=types, **settings), (*range(len(inputs)),)
     first = len(inputs)
     starts = []

@@ -168,7 +168,8 @@ class Applied:
     """An operation at given input types: checked, typed and counted once, shared by all graphs."""
 
     __slots__ = (
-        "idle", "inputs", "key", "macs", "moves", "op", "outputs", "params", "reach", "rule", "weights",
+        "idle", "inputs", "key", "macs", "moves", "op", "outputs", "params", "piece", "reach", "rule",
+        "weights",
     )  # fmt: skip
 
     op: Operation
@@ -180,6 +181,7 @@ class Applied:
     key: tuple[Any, ...]
     idle: bool  # gives its one input as it is: a pad by nothing, a sum of one value
     rule: Any  # see nasflow.ir.rules; made when first asked for
+    piece: Any  # likewise
     moves: dict[str, Any]  # see nasflow.ir.absorb; likewise
     reach: Any  # see nasflow.ir.cost; likewise
 
@@ -198,7 +200,7 @@ class Applied:
         self.idle = (
             self.outputs == inputs and not self.weights and op.source(*inputs).forward == "{0}"
         )
-        self.rule = self.reach = None
+        self.rule = self.piece = self.reach = None
         self.moves = {}
 
 

@@ -5,7 +5,7 @@ An operation that is not listed here is compared by what it runs, and nothing el
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
@@ -43,8 +43,6 @@ class Rule(NamedTuple):
         own: whether each use is a thing of its own: it has weights, state or randomness.
         keeps_zero: whether zero inputs give zero results.
         labels: those of the entries that it becomes in a form.
-        chain: (label, own) of these entries where one takes the other; None where it is no chain.
-        outline: a number for all that a form's shape depends on; None where results are zero.
     """
 
     kind: int | str
@@ -52,8 +50,14 @@ class Rule(NamedTuple):
     own: bool
     keeps_zero: bool
     labels: tuple[bytes, ...]
-    chain: tuple[tuple[bytes, bool], ...] | None
-    outline: int | None
+
+
+Link = tuple[bytes, int | str, bool]
+"""Label, kind and ``own`` of an entry that takes the one before it; the first takes a node's inputs."""
+Piece = tuple[Sequence[Any], Any, Sequence[Link] | None]
+"""What a node's content is as a piece of a form: the labels of its entries; its outline, which stands
+for all that the form's shape depends on (None where the shape is not to be remembered); and these
+entries as links of a chain, None where they are none."""
 
 
 def rule(content: Applied) -> Rule:
@@ -62,12 +66,18 @@ def rule(content: Applied) -> Rule:
     if found is None:
         kind, key, own, keeps_zero = _rule(content)
         labels = () if kind == Kind.ALIAS else (key, *items(len(content.outputs)))
-        plain = (
-            kind in (Kind.PLAIN, Kind.ALIAS) and len(content.inputs) == len(content.outputs) == 1
-        )
-        chain = tuple([(label, own) for label in labels]) if plain else None
-        outline = None if kind == Kind.ZERO else _outline(content, kind, own)
-        found = content.rule = Rule(kind, key, own, keeps_zero, labels, chain, outline)
+        found = content.rule = Rule(kind, key, own, keeps_zero, labels)
+    return found
+
+
+def piece(content: Applied) -> Piece:
+    """Return an operation as a piece of a form, made once; it has no outline where it gives zeros."""
+    kind, _, own, _, labels = rule(content)
+    linked = type(kind) is int and kind != Kind.ZERO and len(content.outputs) == 1
+    chain = tuple([(label, kind, own) for label in labels]) if linked else None
+    outline = None if kind == Kind.ZERO else _outline(content, kind, own)
+    found: Piece = labels, outline, chain
+    content.piece = found
     return found
 
 

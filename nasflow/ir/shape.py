@@ -53,7 +53,6 @@ class Shape:
         self.zeros = frozenset(zeros)
         self.absorption = absorption
         self.uses = [0] * len(entries)
-        self.size = 0
         owning: list[int] = []  # last one first, as are the other two
         named: list[int] = []
         grouped: list[int] = []
@@ -65,7 +64,7 @@ class Shape:
 
     def _count(self, owning: list[int], named: list[int], grouped: list[int]) -> Free:
         """Count uses and what is used; list ``owning``, ``named`` and sums that take other sums."""
-        entries, uses = self.entries, self.uses
+        entries, uses, size = self.entries, self.uses, 0
         conditions: Free = frozenset()
         for result in self.results:
             uses[result] += 1
@@ -73,7 +72,7 @@ class Shape:
             used = uses[e]
             if not used:
                 continue
-            self.size += 1
+            size += 1
             kind, args, own, more = entries[e]
             # What holds no weights itself is as if written anew at each of its uses.
             ways = 1
@@ -91,6 +90,7 @@ class Shape:
                 for when in [when for _, when in more] if more.__class__ is tuple else (more,):
                     if when.__class__ is frozenset:
                         conditions |= when
+        self.size = size
         return conditions
 
     def _chain(self, owning: list[int]) -> int | None:

@@ -13,7 +13,7 @@ from nasflow.ir.compile import Compiler
 from nasflow.ir.expression import Decision, Scalar, same
 from nasflow.ir.gates import gates_of, ordered, uses_of
 from nasflow.ir.graph import Graph
-from nasflow.ir.plan import Plan, Planner, active
+from nasflow.ir.plan import Leaf, Plan, Planner, active
 from nasflow.ir.redraw import Redraw
 from nasflow.ir.trace import Body, Value, check_name, close
 
@@ -104,6 +104,15 @@ class Space:
                     values[decision.name] = decision.default
         searched = [d for d in self.decisions if d.searched]
         return Planner(self._gates).plan(searched, values, frozenset(fixed))
+
+    @cached_property
+    def _usual(self) -> Point | None:
+        """A point, where every drawn one has the same decisions; None where some gate others."""
+        if not all(isinstance(part, Leaf) for part in self._plan.parts):
+            return None
+        drawn: Point = {}
+        self._plan.sample(random.Random(0), drawn)
+        return self.complete(drawn)
 
     @property
     def size(self) -> int:
@@ -215,9 +224,8 @@ class Space:
 
     def _arrange(self, values: Mapping[str, Scalar]) -> Point:
         """Return drawn values in the order of the decisions, unsearched ones at their defaults."""
-        if len(values) == len(self.decisions):
-            return {name: values[name] for name in self._slots}
-        return self.complete(values)
+        usual = self._usual
+        return self.complete(values) if usual is None else {**usual, **values}
 
     def enumerate(self) -> Iterator[Point]:
         """Yield every point once."""
