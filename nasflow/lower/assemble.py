@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nasflow.lower import names
 from nasflow.lower.child import Child
 from nasflow.lower.cut import Cut
+from nasflow.lower.module import portable
 from nasflow.lower.plan import Plan
 from nasflow.lower.ready import SCOPE, Mould, ready
 from nasflow.lower.shares import Part, Segment
@@ -121,7 +122,7 @@ def _pattern(segment: Segment) -> Mould:
         if len(_patterns) >= MOST_KEPT:  # bounds memory in searches of many days
             _patterns.clear()
         texts = sorted({wording[2] for _, wording, _, _ in parts if wording} - {""})
-        cls = _class(names.camel(graph.name), "\n".join(_lines(segment)), tuple(texts))
+        cls = assembled_class(names.camel(graph.name), "\n".join(_lines(segment)), tuple(texts))
         found = _patterns[key] = Mould(cls(), torch.empty(0))
     return found
 
@@ -151,7 +152,8 @@ def _expression(part: Part) -> str:
     return ready(part.laid.content).expression(inputs, holder)
 
 
-def _class(name: str, forward: str, support: tuple[str, ...]) -> type[nn.Module]:
+@functools.lru_cache(MOST_KEPT)
+def assembled_class(name: str, forward: str, support: tuple[str, ...]) -> type[nn.Module]:
     """Return a module class of that name with a forward method."""
     scope = _scope(support)
     number = len(scope)
@@ -161,6 +163,7 @@ def _class(name: str, forward: str, support: tuple[str, ...]) -> type[nn.Module]
     exec(compile(text, path, "exec"), scope)
     made: type[nn.Module] = scope[f"{name}{number}"]
     made.__name__ = made.__qualname__ = name
+    portable(made, assembled_class, name, forward, support)
     return made
 
 

@@ -6,10 +6,10 @@ import hashlib
 import linecache
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -104,9 +104,36 @@ def load(source: str) -> ModuleType:
         linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
         sys.modules[name] = module  # torch.compile looks a class's module up by name
         exec(compile(source, path, "exec"), module.__dict__)
+        for made in [*vars(module).values()]:
+            if isinstance(made, type) and made.__module__ == name:
+                portable(made, written_class, source, made.__name__)
         _kept[name] = module
         if len(_kept) > MOST_KEPT:
             old, _ = _kept.popitem(last=False)
             sys.modules.pop(old, None)
             linecache.cache.pop(f"<{old}>", None)
         return module
+
+
+def written_class(source: str, name: str) -> Any:
+    """Return a class of written source."""
+    return getattr(load(source), name)
+
+
+def portable(cls: type, make: Callable[..., type], *arguments: Any) -> None:
+    """Let modules of a class that was made from text be pickled, also for processes that never made it.
+
+    ``make(*arguments)``, which such a process can import, makes it there.
+    """
+
+    def reduce(self: Any, protocol: SupportsIndex) -> Any:
+        if type(self) is not cls:  # somebody's subclass
+            return object.__reduce_ex__(self, protocol)
+        return _revived, (make, arguments), self.__dict__
+
+    cls.__reduce_ex__ = reduce  # type: ignore[method-assign, assignment]
+
+
+def _revived(make: Callable[..., type], arguments: tuple[Any, ...]) -> Any:
+    cls: Any = make(*arguments)
+    return cls.__new__(cls)

@@ -16,7 +16,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from nasflow.ir.operation import Applied, Call
 from nasflow.lower.linear import linear
-from nasflow.lower.module import Undrawn
+from nasflow.lower.module import Undrawn, portable
 
 CALL: Final = "{self}({all})"
 MOST_KEPT: Final = 1 << 14
@@ -153,7 +153,15 @@ def _built(call: Call, content: Applied) -> nn.Module:
 def _support(source: str) -> dict[str, Any]:
     scope: dict[str, Any] = {**SCOPE, "__name__": __name__}
     exec(source, scope)
+    for name, made in scope.items():
+        if isinstance(made, type) and made.__module__ == __name__:
+            portable(made, supporting_class, source, name)
     return scope
+
+
+def supporting_class(source: str, name: str) -> Any:
+    """Return a class that an operation's source defines."""
+    return _support(source)[name]
 
 
 _ready: Final[dict[Applied, Ready]] = {}
