@@ -1,10 +1,10 @@
 """Do weights that a one-shot search trained rank networks as training from scratch does?
 
-    python -m benchmarks.cells RUN [--space enas] [--children 24] [--epochs 5]
+    python -m benchmarks.cells RUN [--space enas] [--children 24] [--epochs 5] [--trainings 2]
 
 Judges ``children`` random networks (each decision uniform) of a space, as the command line sets it for the digits, in
-the shared weights of a finished run, and trains each from scratch, twice. Prints both accuracies, the rank
-correlations between them with 95 % intervals (bootstrap over networks), and that of both trainings with each other.
+the shared weights of a finished run, and trains each from scratch ``trainings`` times. Prints both accuracies, the rank
+correlations between them with 95 % intervals (bootstrap over networks), and those between trainings of other seeds.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from scipy.stats import kendalltau, spearmanr
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--space", default="enas")
     parser.add_argument("--children", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=5, help="of the trainings from scratch")
+    parser.add_argument("--trainings", type=int, default=2)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     begin = time.process_time()
@@ -66,15 +68,15 @@ def main() -> None:
     shared = [judge(space.bind(point), point=point)["accuracy"] for point in points]
     print(f"{len(points)} random networks in the shared weights: {described(shared)}", flush=True)
     trainer = Train(data, device="cpu", select="last", epochs=chosen.epochs)
-    alone = [[trainer(space.bind(p), seed=s)["accuracy"] for p in points] for s in range(2)]
-    mean = [statistics.mean(pair) for pair in zip(*alone, strict=True)]
+    seeds = range(chosen.trainings)
+    alone = [[trainer(space.bind(p), seed=s)["accuracy"] for p in points] for s in seeds]
+    mean = [statistics.mean(row) for row in zip(*alone, strict=True)]
     print(f"from scratch: {described(mean)}")
     for title, measure in CORRELATIONS.items():
         low, high = interval(measure, shared, mean)
-        print(
-            f"{title} {measure(shared, mean):.3f} ({low:.3f} to {high:.3f}), of both trainings "
-            f"{measure(*alone):.3f}"
-        )
+        print(f"{title} {measure(shared, mean):.3f} ({low:.3f} to {high:.3f})")
+        for first, second in pairwise(alone):
+            print(f"  between two trainings from scratch {measure(first, second):.3f}")
     print(f"{time.process_time() - begin:.0f} s of one core")
 
 
