@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasflow.errors import ConfigError
 from nasflow.ir import Point, Space
 from strategies.rl import RL, Moving
+
+if TYPE_CHECKING:
+    from nasflow.lower import Supernet
 
 
 class ENAS(RL):
@@ -19,7 +22,8 @@ class ENAS(RL):
     accuracy on one batch of held-out images (Pham et al., 2018, "ENAS", section 2.2). Then it
     proposes children, which are judged in the weights as they then are, and goes on learning from what
     they were worth. Defaults are those of the paper (section 3.1) and of its authors' code for micro cells
-    (github.com/melodyguan/enas), where an epoch is followed by 30 updates.
+    (github.com/melodyguan/enas), where an epoch is followed by 30 updates. Not theirs is ``alike``: the
+    weights start as `nasflow.lower.alike.start_alike` has them.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class ENAS(RL):
         init: float = 0.1,
         temperature: float = 5.0,
         tanh_limit: float | None = 2.5,
+        alike: bool = True,
     ) -> None:
         if not isinstance(updates, int) or isinstance(updates, bool) or updates < 1:
             raise ConfigError(f"strategy.updates: expected a whole number from 1, got {updates!r}")
@@ -52,9 +57,16 @@ class ENAS(RL):
             temperature=temperature,
             tanh_limit=tanh_limit,
         )
-        self.begun, self.updates = seed, updates
+        self.begun, self.updates, self.alike = seed, updates, alike
         # Accuracies on a batch, by its own statistics, are no measure for those of the search.
         self.lessons = Moving(baseline)
+
+    def initialise(self, supernet: Supernet) -> None:
+        """Let children start alike, without which they learn nothing from each other for thousands of steps."""
+        from nasflow.lower.alike import start_alike
+
+        if self.alike:
+            start_alike(supernet)
 
     def paths(self, step: int, steps: int) -> list[Point]:
         """Return one child, drawn from the controller as it is now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
@@ -34,7 +34,7 @@ def zero_residual(supernet: Supernet) -> list[str]:
         placed = supernet.at(point).segment.placed()
         inside = _ends(placed)
         branches |= inside
-        others |= {_scale(part.use) for part in placed if _is_norm(part.use)} - inside
+        others |= {scale_of(part.use) for part in placed if is_norm(part.use)} - inside
     weights = dict(supernet.named_parameters())
     found = sorted(branches - others)
     for name in found:
@@ -53,17 +53,25 @@ def _ends(placed: Sequence[Placed]) -> set[str]:
     for part in placed:
         if isinstance(part.use.content.op, Add) and len(part.inputs) > 1:
             branch = max(part.inputs, key=lambda value: depth.get(value, 0))
-            last = made.get(branch)
-            while last is not None and isinstance(last.use.content.op, Dropout | DropPath):
-                last = made.get(last.inputs[0])
-            if last is not None and _is_norm(last.use):
-                found.add(_scale(last.use))
+            last = before_dropping(branch, made)
+            if last is not None and is_norm(last.use):
+                found.add(scale_of(last.use))
     return found
 
 
-def _is_norm(use: Use) -> bool:
+def before_dropping(value: int, made: Mapping[int, Placed]) -> Placed | None:
+    """Return what made a value, before dropout and drop path."""
+    last = made.get(value)
+    while last is not None and isinstance(last.use.content.op, Dropout | DropPath):
+        last = made.get(last.inputs[0])
+    return last
+
+
+def is_norm(use: Use) -> bool:
+    """Tell whether an operation is a batch norm with a scale."""
     return isinstance(use.content.op, BatchNorm) and "weight" in use.takes
 
 
-def _scale(use: Use) -> str:
+def scale_of(use: Use) -> str:
+    """Return the name of a norm's scale."""
     return use.takes["weight"][0]
