@@ -36,7 +36,8 @@ from tests.evaluate.test_mixture import small
 from tests.evaluate.test_reversible import network as columns
 from tests.evaluate.test_supernet import LEARN, compare_compiled
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here")
+if not torch.cuda.is_available():
+    pytest.skip("PyTorch sees no GPU here", allow_module_level=True)
 CUDA = torch.device("cuda")
 
 
