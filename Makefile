@@ -8,7 +8,7 @@ OUT    ?=
 # Two worker processes share two cores: one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install search test lint format bench compile wheel clean
+.PHONY: help install search test lint format bench compile plain wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make lint      ruff, mypy, import rules"
 	@echo "make bench     print the figures of docs/performance.md"
 	@echo "make compile   turn what binds and fingerprints into machine code, beside its source"
+	@echo "make plain     remove that machine code"
 	@echo "make wheel     build dist/nasflow-*.whl"
 
 # torch first and alone: pinned, so that nothing later can choose another build of it.
@@ -42,7 +43,7 @@ install: $(VENV)/.nasflow
 search: $(VENV)/.nasflow
 	$(BIN)/python -m nasflow search +space=nasnet +strategy=rl $(if $(OUT),out=$(OUT))
 
-test: $(VENV)/.test
+test: $(VENV)/.test plain
 	$(BIN)/python -m pytest -q $(PYTEST)
 
 lint: $(VENV)/.lint
@@ -58,12 +59,15 @@ format: $(VENV)/.lint
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
-# Python imports what is compiled instead of the source beside it: make clean, or compile again, after a change.
+# Python imports what is compiled instead of the source beside it: make plain, or compile again, after a change.
 compile: $(VENV)/.lint
 	NASFLOW_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace
+
+plain:
+	rm -f nasflow_ir__mypyc*.so nasflow/ir/*.so
 
 wheel: $(VENV)/.torch
 	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info *.so nasflow/ir/*.so
+clean: plain
+	rm -rf $(VENV) build dist *.egg-info

@@ -23,8 +23,12 @@ def extensions() -> list[Extension]:
     """Return what is to be compiled: nothing, unless it is asked for."""
     if os.environ.get("NASFLOW_COMPILE") != "1":
         return []
-    from mypyc.build import mypycify
-
+    try:
+        from mypyc.build import mypycify
+    except ImportError:
+        raise SystemExit(
+            "NASFLOW_COMPILE=1 needs mypy: pip install '.[lint]', and --no-build-isolation for a wheel"
+        ) from None
     paths = [f"nasflow/ir/{module}.py" for module in MODULES]
     return mypycify([*OPTIONS, *paths], group_name="nasflow_ir")
 

@@ -3,8 +3,8 @@
     python -m benchmarks.lowering [--pairs 15] [--device cuda] [--bfloat16] [--channels-last] [model=timm_model ...]
 
 Printed: seconds to write and to construct a network, and the time of ours over timm's for a forward
-pass in eval mode and for a forward and backward pass in train mode: paired runs in turns, in float32,
-channels first, one thread, on the same input. A ratio is the median of the pairs with its 95 %
+pass in eval mode and for a forward and backward pass in train mode: paired runs in turns, by default in
+float32 with channels first, one thread, on the same input. A ratio is the median of the pairs with its 95 %
 bootstrap interval. Seconds are of the processor, so that other work on the machine disturbs little; on
 a GPU they are between two events there.
 """

@@ -5,12 +5,13 @@
 A step is the one that `strategy=sandwich` makes: the biggest, the smallest and two random children learn from one
 batch (at their own resolutions), then the optimiser steps. Images are random and lie on the device. Printed for
 each setting: images a second, once what has to be compiled is, the seconds of the steps before that, and the
-most memory of the GPU that was held.
+most memory of the GPU that was allocated.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -78,6 +79,7 @@ def measure(name: str, device: str, batch: int, steps: int) -> None:
     for label, setting in SETTINGS.items():
         recipe = Recipe(epochs=2, batch=batch, warmup=0.0, learning_rate=0.01, **setting)
         if device == "cuda":
+            gc.collect()  # the setting before
             torch.cuda.reset_peak_memory_stats()
         seconds, first = shared(space, data, recipe, device)
         line = f"  {label:34} {batch * steps / seconds:7.1f} images a second (first steps {first:.1f} s)"

@@ -22,7 +22,7 @@ class ENAS(RL):
     accuracy on one batch of held-out images (Pham et al., 2018, "ENAS", section 2.2). Then it
     proposes children, which are judged in the weights as they then are, and goes on learning from what
     they were worth. Defaults are those of the paper (section 3.1) and of its authors' code for micro cells
-    (github.com/melodyguan/enas), where an epoch is followed by 30 updates. Not theirs is ``alike``: the
+    (github.com/melodyguan/enas), where an epoch is followed by 30 updates. ``alike`` is ours: the
     weights start as `nasflow.lower.alike.start_alike` has them.
     """
 
@@ -62,7 +62,7 @@ class ENAS(RL):
         self.lessons = Moving(baseline)
 
     def initialise(self, supernet: Supernet) -> None:
-        """Let children start alike, without which they learn nothing from each other for thousands of steps."""
+        """Let the weights start alike, where the strategy says so (docs/one-shot.md has what that gained)."""
         from nasflow.lower.alike import start_alike
 
         if self.alike:

@@ -201,7 +201,7 @@ class HypernetWeights(SharedWeights):
             net = Hypernetwork(self.own_space, **self.made_by).requires_grad_(False)
             fill(net, self._arrays, pick_device(self.device), str(self.weights))
             for name in net.made:  # what is written to must not be in read-only memory
-                target = net.target(name)
+                target = net.weight(name)
                 target.data = target.data.clone()
             self._net = net
         found = self._net

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from nasflow.ir import Point
 
 Gradients = list[Tensor | None]
+STEADY: Final = 4
+"""Steps in a row that a child must be in to be compiled."""
+MOST_COMPILED: Final = 4
+"""Children that are compiled; PyTorch runs the ninth as it is, with a warning."""
 
 
 class Sharing(Training):
@@ -37,7 +41,8 @@ class Sharing(Training):
 
     ``data`` has its images at the biggest size that a child takes; smaller children see the same
     augmented images resized. A point that needs more weights than the supernet has (rare: see
-    `Supernet`) is left out of its step and counted in ``skipped``.
+    `Supernet`) is left out of its step and counted in ``skipped``. Where children are compiled a training
+    that is resumed goes on as it would have but for rounding: what was compiled runs as it is at first.
 
     ``rank`` and ``world``: which part of each batch is this process's, where several train
     together (`torch.distributed` is up then, and gradients are averaged over all).
@@ -67,7 +72,8 @@ class Sharing(Training):
         self.teacher: Supernet | None = None
         self.skipped = 0
         self._decays = [group["weight_decay"] for group in self.optimizer.param_groups]
-        self._runs: dict[Child, nn.Module] = {}  # what runs the children of the last step
+        self._streaks: dict[Child, int] = {}  # steps in a row that had a child, up to the last one
+        self._compiled: dict[Child, nn.Module] = {}
         self._update = getattr(rules, "update", None)
 
     @contextmanager
@@ -91,7 +97,7 @@ class Sharing(Training):
         self._freeze()
         images, target = self._batch(chosen, tensors, numbers)
         paths = list(self._children(self.rules.paths(self.step, self.recipe.epochs * self.steps)))
-        self._make_ready([child for child, _ in paths])
+        self._compile([child for child, _ in paths])
         taught = self._taught(images)
         total = torch.zeros((), device=self.device)
         found: list[Gradients] = []
@@ -122,20 +128,16 @@ class Sharing(Training):
             regularise(child.train(), regularises(number), done)
             yield child, regularises(number)
 
-    def _make_ready(self, children: Sequence[Child]) -> None:
-        """Compile, where the recipe says so, those children that the step before had too.
+    def _compile(self, children: Sequence[Child]) -> None:
+        """Compile, where the recipe says so, the first children that several steps in a row had.
 
         Compiling takes as long as many steps: it pays for the biggest and the smallest child of the
         sandwich rule, not for random ones.
         """
-        before, self._runs = self._runs, {}
-        for child in children:
-            run = before.get(child)
-            if run is None:
-                run = child
-            elif run is child and self.recipe.compile:
-                run = cast(nn.Module, torch.compile(child))
-            self._runs[child] = run
+        self._streaks = {child: self._streaks.get(child, 0) + 1 for child in children}
+        for child, steps in self._streaks.items():
+            if self.recipe.compile and steps == STEADY and len(self._compiled) < MOST_COMPILED:
+                self._compiled[child] = cast(nn.Module, torch.compile(child))
 
     def _path(
         self,
@@ -149,7 +151,7 @@ class Sharing(Training):
         """Return a child's logits and its loss."""
         lesson = getattr(self.rules, "loss", None)
         with self.autocast:
-            outputs = self._runs[child](fitted(images, child))
+            outputs = self._compiled.get(child, child)(fitted(images, child))
             logits = outputs[0] if isinstance(outputs, tuple) else outputs
             if lesson is None:
                 return logits, self._total(outputs, target)

@@ -104,7 +104,7 @@ class _Run:
         self.input_names: list[str] = []
         self.nodes: list[Node] = []
         self.made = list(types)  # types of the graph's values: their ids are places in it
-        self.needed = block.needed  # bits of the values that are
+        self.needed = block.needed  # bits of the values that results need
         self.at: str | None = None
         self.inner = False  # whether an error has said already where in an inner block it is
 
@@ -131,7 +131,7 @@ class _Run:
         """
         needed, values = self.needed, self.values
         live: list[Act] = []
-        for results, always, options, slot, step in self.block.rows:
+        for results, always, options, slot, step in self.block.backward:
             if needed & results:
                 act = always
                 if act is None:
@@ -306,7 +306,7 @@ class _Run:
         for i, (block, group) in enumerate(zip(step.bodies[:count], step.operands, strict=False)):
             operands = chain.carry + [outer[value] for value in group[width:]]
             given = tuple([chain.made[k] for k in operands])
-            if (block, given) != before:  # most iterations are as the one before
+            if (block, given) != before:  # equal blocks at equal types give equal graphs
                 try:
                     found = self.binder.bind(block, given)
                 except (TypeRuleError, SpaceError) as error:
@@ -314,7 +314,8 @@ class _Run:
                 iteration, before = _iteration(found, len(given)), (block, given)
             chain.add(str(i), iteration, operands)
         # A value that nobody needs is no result: iterations that only feed it are not part either.
-        wanted = [i for i in range(width) if self.needed >> step.first + i & 1]
+        needed = self.needed >> step.first
+        wanted = [i for i in range(width) if needed >> i & 1]
         results = [chain.carry[position] for position in wanted]
         graph, used = prune(
             step.name, types, chain.nodes, results, chain.made, kind=REPEAT,

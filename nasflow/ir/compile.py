@@ -70,8 +70,7 @@ class Block:
     """A compiled body. ``slots`` are the decisions that it and its inner blocks mention."""
 
     name: str
-    backward: tuple[Compiled, ...]  # its steps, last one first
-    rows: tuple[Row, ...]  # the same, to find those that are live
+    backward: tuple[Row, ...]  # its steps, last one first
     results: tuple[int, ...]
     needed: int  # the bits of its results
     count: int  # number of value ids
@@ -130,9 +129,8 @@ class Compiler:
         if found is None:
             slots = tuple(sorted(mentioned))
             found = Block(
-                body.name, tuple(reversed(steps)), tuple(map(_row, reversed(steps))), results,
-                bits(results), len(ids), slots, plain, body.input_names,
-                self._open_arguments(body),
+                body.name, tuple(map(_row, reversed(steps))), results, bits(results), len(ids), slots,
+                plain, body.input_names, self._open_arguments(body),
                 any(step.weights != step.name for step in steps),
                 len(slots) <= LASTING_SLOTS, itemgetter(*slots) if slots else None,
             )  # fmt: skip

@@ -13,7 +13,7 @@ from nasflow.ir.compile import Compiler
 from nasflow.ir.expression import Decision, Scalar, same
 from nasflow.ir.gates import gates_of, ordered, uses_of
 from nasflow.ir.graph import Graph
-from nasflow.ir.plan import Leaf, Plan, Planner, active
+from nasflow.ir.plan import Plan, Planner, active, gate_parents
 from nasflow.ir.redraw import Redraw
 from nasflow.ir.trace import Body, Value, check_name, close
 
@@ -108,7 +108,8 @@ class Space:
     @cached_property
     def _usual(self) -> Point | None:
         """A point, where every drawn one has the same decisions; None where some gate others."""
-        if not all(isinstance(part, Leaf) for part in self._plan.parts):
+        searched = {decision.name for decision in self.decisions if decision.searched}
+        if any(gate_parents(gate) & searched for gate in self._gates.values()):
             return None
         drawn: Point = {}
         self._plan.sample(random.Random(0), drawn)

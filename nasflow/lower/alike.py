@@ -13,12 +13,12 @@ from nasflow.errors import SpaceError
 from nasflow.ir.ops.combine import Add, Concat
 from nasflow.ir.ops.convolution import Conv2d
 from nasflow.ir.ops.linear import Linear
-from nasflow.lower.elastic import Supernet, drawn
+from nasflow.lower.elastic import Supernet, biggest, drawn
 from nasflow.lower.residual import before_dropping, is_norm, scale_of
 from nasflow.lower.shares import Placed
 
 LOOKED_AT: Final = 64
-"""Random children that are looked at: each operation of each place must turn up."""
+"""Random children that are looked at, beside the biggest one with each option of each decision."""
 
 Made = Mapping[int, Placed]
 
@@ -28,7 +28,8 @@ def start_alike(supernet: Supernet) -> dict[str, str]:
     """Let a channel mean the same at first, whatever child it is in; return the weights changed and how.
 
     Random operations turn channels each in its own way, so what a weight learns in one child is of no use
-    in another: gradients of two children are orthogonal. Therefore, in what random children have,
+    in another: gradients of two children are orthogonal. Therefore, in what the biggest children with each
+    option and random ones have,
 
     - addends that end in a norm, and that not all children have, start as nothing ("zero"): operations
       without weights (pools, identities) say what a sum is at first;
@@ -38,20 +39,19 @@ def start_alike(supernet: Supernet) -> dict[str, str]:
       of it, whichever of them a child has ("repeat").
     """
     looked = _Looked(supernet)
-    weights = dict(supernet.named_parameters())
     changed: dict[str, str] = {}
     for name in looked.picked():
-        weights[_stored(name)].zero_()
+        supernet.weight(name).zero_()
         changed[name] = "zero"
     for name, channels in looked.parts.items():
-        weight = weights[_stored(name)]
+        weight = supernet.weight(name)
         if weight.shape[1] > channels and weight.shape[1] % channels == 0:
             weight.copy_(_repeated(weight, channels))
             changed[name] = "repeat"
     for name, first in looked.halves.items():
         if name in changed:
             continue  # it is a reduction of a concatenation, seen with few parts
-        weight = weights[_stored(name)]
+        weight = supernet.weight(name)
         weight.zero_()
         weight.flatten(1).diagonal(first).fill_(1.0)
         changed[name] = "identity"
@@ -76,9 +76,10 @@ class _Looked:
         self.halves: dict[str, int] = {}
         self.parts: dict[str, int] = {}
         rng = random.Random(0)
-        for _ in range(LOOKED_AT):
+        random_ones = (drawn(supernet.space, rng) for _ in range(LOOKED_AT))
+        for point in (*biggest(supernet.space), *random_ones):
             try:
-                child = supernet.at(drawn(supernet.space, rng))
+                child = supernet.at(point)
             except SpaceError:
                 continue  # it needs weights that are not there
             self._look(child.segment.placed())
@@ -126,16 +127,13 @@ def _pointwise(part: Placed) -> bool:
 
 def _halves(joined: Placed, made: Made) -> dict[str, int]:
     """Return the convolutions that a factorised reduction concatenates, and the place of their results."""
-    found, first = {}, 0
+    found: dict[str, int] = {}
+    if not isinstance(joined.use.content.op, Concat):
+        return found
+    first, whole = 0, joined.use.content.outputs[0].shape[0]
     for value, kind in zip(joined.inputs, joined.use.content.inputs, strict=True):
         part = made.get(value)
-        whole = joined.use.content.outputs[0].shape[0]
-        if (
-            not isinstance(joined.use.content.op, Concat)
-            or part is None
-            or not _pointwise(part)
-            or part.use.content.inputs[0].shape[0] != whole
-        ):
+        if part is None or not _pointwise(part) or part.use.content.inputs[0].shape[0] != whole:
             return {}
         found[part.use.takes["weight"][0]] = first
         first += kind.shape[0]
@@ -159,8 +157,3 @@ def _repeated(weight: torch.Tensor, channels: int) -> torch.Tensor:
     """Return a weight with its first ``channels`` inputs for all others too."""
     times = weight.shape[1] // channels
     return weight[:, :channels].repeat(1, times, *[1] * (weight.ndim - 2))
-
-
-def _stored(name: str) -> str:
-    """Return what the supernet calls a weight."""
-    return name.replace(".", "_")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import linecache
 import sys
 from collections.abc import Iterator, Sequence
@@ -156,13 +157,12 @@ def _expression(part: Part) -> str:
 def assembled_class(name: str, forward: str, support: tuple[str, ...]) -> type[nn.Module]:
     """Return a module class of that name with a forward method."""
     scope = _scope(support)
-    number = len(scope)
-    path = f"<{scope['__name__']}.{name}{number}>"
-    text = f"class {name}{number}(nn.Module):\n{forward}\n"
+    path = f"<{scope['__name__']}.{name}{next(_numbers)}>"
+    text = f"class {name}(nn.Module):\n{forward}\n"
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-    exec(compile(text, path, "exec"), scope)
-    made: type[nn.Module] = scope[f"{name}{number}"]
-    made.__name__ = made.__qualname__ = name
+    own: dict[str, Any] = {}
+    exec(compile(text, path, "exec"), scope, own)
+    made: type[nn.Module] = own[name]
     portable(made, assembled_class, name, forward, support)
     return made
 
@@ -170,8 +170,8 @@ def assembled_class(name: str, forward: str, support: tuple[str, ...]) -> type[n
 @functools.lru_cache(None)
 def _scope(support: tuple[str, ...]) -> dict[str, Any]:
     """Return what forwards can name, as the dictionary of a Python module."""
-    name = f"nasflow_assembled_{len(_modules)}"
-    module = _modules[name] = ModuleType(name)
+    name = f"nasflow_assembled_{next(_numbers)}"
+    module = ModuleType(name)
     sys.modules[name] = module  # torch.compile looks a class's module up by name
     scope = module.__dict__
     scope.update(SCOPE)
@@ -180,4 +180,4 @@ def _scope(support: tuple[str, ...]) -> dict[str, Any]:
     return scope
 
 
-_modules: Final[dict[str, ModuleType]] = {}
+_numbers: Final = itertools.count()

@@ -142,6 +142,11 @@ class Supernet(nn.Module):
             self._planner = Planner(self.shares.shared, stored, maps)
         return Child(point, segment, self._planner).train(self.training)
 
+    def weight(self, name: str) -> Tensor:
+        """Return the shared tensor of a name in ``shares.shared``, as `initialise` fills it."""
+        found: Tensor = getattr(self, self._stored[name])
+        return found
+
     def extract(self, point: Mapping[str, Any]) -> nn.Module:
         """Return a child as an ordinary module of its own, weights and statistics copied."""
         return assemble(self.at(point))

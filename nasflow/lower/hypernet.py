@@ -124,7 +124,6 @@ class Hypernetwork(Supernet):
                 f"hypernet: expected one of {', '.join(get_args(Which))}, got {which!r}"
                 f"{nearest(str(which), get_args(Which))}"
             )
-        self._own = dict(self.named_parameters())
         self.made = self._chosen(which)
         if not self.made:
             raise SpaceError(
@@ -134,18 +133,14 @@ class Hypernetwork(Supernet):
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            sizes = {name: self.target(name).numel() for name in self.made}
+            sizes = {name: self.weight(name).numel() for name in self.made}
             code = len(space.encode(space.smallest()))
             self.hypernet = HyperNet(sizes, code, 2 * BINS + 1, width, piece, depth)
-        scales = [float(self.target(name).detach().square().mean().sqrt()) for name in self.made]
+        scales = [float(self.weight(name).detach().square().mean().sqrt()) for name in self.made]
         self.scales = nn.Parameter(torch.tensor(scales).log())
         for name in self.made:  # no optimiser is to move what is made
-            self.target(name).requires_grad_(False)
-        self._pending: list[tuple[nn.Parameter, Tensor]] = []
-
-    def target(self, name: str) -> nn.Parameter:
-        """Return the parameter that a made weight is written to."""
-        return self._own[self._stored[name]]
+            self.weight(name).requires_grad_(False)
+        self._pending: list[tuple[Tensor, Tensor]] = []
 
     def _chosen(self, which: Which) -> list[str]:
         """Return the names of the weights that are made."""
@@ -167,7 +162,7 @@ class Hypernetwork(Supernet):
             and whole[name] < count
             and shared.weight.trainable
             and is_matrix(shared.shape, which)
-            and bool(self.target(name).detach().abs().sum() > 0)  # zeros give no scale to begin at
+            and bool(self.weight(name).detach().abs().sum() > 0)  # zeros give no scale to begin at
             and all(
                 len(part) == 1 and part[0].shrink != "interpolate"
                 for part in shared.weight.axes[2:]
@@ -192,7 +187,7 @@ class Hypernetwork(Supernet):
         flat = self.hypernet(code, {name: part.to(like) for name, part in parts.items()})
         places = {name: number for number, name in enumerate(self.made)}
         for name, entries in flat.items():
-            target = self.target(name)
+            target = self.weight(name)
             value = (entries * self.scales[places[name]].exp()).view(target.shape)
             with torch.no_grad():
                 target.copy_(value)

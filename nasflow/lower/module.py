@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from types import ModuleType
 from typing import Any, Final, SupportsIndex
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -129,11 +130,16 @@ def portable(cls: type, make: Callable[..., type], *arguments: Any) -> None:
     def reduce(self: Any, protocol: SupportsIndex) -> Any:
         if type(self) is not cls:  # somebody's subclass
             return object.__reduce_ex__(self, protocol)
-        return _revived, (make, arguments), self.__dict__
+        return _revived, (make, arguments), self.__getstate__()
 
+    _portable[make, arguments] = cls
     cls.__reduce_ex__ = reduce  # type: ignore[method-assign, assignment]
 
 
 def _revived(make: Callable[..., type], arguments: tuple[Any, ...]) -> Any:
-    cls: Any = make(*arguments)
+    cls: Any = _portable.get((make, arguments)) or make(*arguments)
     return cls.__new__(cls)
+
+
+_portable: Final[WeakValueDictionary[tuple[Any, ...], type]] = WeakValueDictionary()
+"""The classes that there are, also those of text that is kept no longer."""

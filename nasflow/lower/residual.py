@@ -35,10 +35,9 @@ def zero_residual(supernet: Supernet) -> list[str]:
         inside = _ends(placed)
         branches |= inside
         others |= {scale_of(part.use) for part in placed if is_norm(part.use)} - inside
-    weights = dict(supernet.named_parameters())
     found = sorted(branches - others)
     for name in found:
-        weights[name.replace(".", "_")].zero_()
+        supernet.weight(name).zero_()
     return found
 
 

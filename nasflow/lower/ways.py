@@ -196,7 +196,7 @@ class Builder:
     ) -> list[Value]:
         """Return the results of a block."""
         values: list[Any] = [*inputs, *[None] * (block.count - len(inputs))]
-        for step in reversed(block.backward):
+        for *_, step in reversed(block.backward):
             run = getattr(self, f"_{step.kind}")
             made = run(step, values, f"{path}/{step.name}", context)
             values[step.first : step.first + len(made)] = made

@@ -12,21 +12,38 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SPACES = ("nasnet", "nas_bench_201", "efficientnet", "nasvit", "revcol", "darts")
-POINTS = f"""
+POINTS = """
+import sys
 import nasflow
 from nasflow.ir import bind
 print(bind.__file__)
-for name in {SPACES}:
+for name in sys.argv[1:]:
     space = nasflow.space(name)
     for seed in range(20):
         graph = space.bind(space.sample(seed))
         print(name, seed, graph.fingerprint, graph.params, graph.macs)
+
+from nasflow import ir
+
+def refused(make):
+    try:
+        make()
+    except Exception as error:
+        print(type(error).__name__, error)
+
+width, times = ir.choice("width", 4, 5), ir.integer("times", 1, 3)
+x = ir.Conv2d(width)(ir.image(3, 8))
+x = ir.repeat(lambda x: ir.Conv2d(x.dim("C"), 3, groups=2)(x), times)(x)
+space = ir.Space(ir.Linear(2)(ir.Mean()(x)), name="grouped")
+for point in ({"width": 5, "times": 2}, {"width": 4, "times": 9}, {"width": "4", "times": 1}, {}, None):
+    refused(lambda: space.bind(point))
+refused(lambda: ir.Conv2d(4)(ir.Conv2d(4)(ir.image(3, 8)), ir.image(3, 8)))
 """
 
 
 def points(folder: Path) -> tuple[str, list[str]]:
-    """Return the file that binds and what is printed of each point."""
-    command = [sys.executable, "-c", POINTS]
+    """Return the file that binds, and what is printed of each point and of what is refused."""
+    command = [sys.executable, "-c", POINTS, *SPACES]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     file, *lines = done.stdout.splitlines()
     return file, lines

@@ -226,6 +226,21 @@ def test_points_may_set_what_is_not_searched() -> None:
     assert len(small().bind({**point, "keep": True}).nodes) == len(small().bind(point).nodes) + 1
 
 
+@pytest.mark.parametrize("kernels", [(1, 3), (3, 1)])
+def test_what_is_not_searched_may_hang_on_what_is(kernels: tuple[int, int]) -> None:
+    branches = {
+        1: lambda x: ir.Conv2d(ir.choice("wide", 4, 8, searched=False), 1)(x),
+        3: lambda x: ir.Conv2d(8, 3)(x),
+    }
+    x = ir.switch(ir.choice("kernel", *kernels), branches)(ir.image(1, 8))
+    space = ir.Space(ir.Linear(10)(ir.Mean()(x)), name="hanging")
+    expected = [{"kernel": 1, "1/wide": 4}, {"kernel": 3}]
+    assert sorted(space.enumerate(), key=lambda point: point["kernel"]) == expected
+    for seed in range(8):
+        point = space.sample(seed)
+        assert point in expected and space.bind(point)
+
+
 def test_named_points_are_completed() -> None:
     assert small().points["narrow"] == {"width": 4, "kind": "pool", "keep": False}
 

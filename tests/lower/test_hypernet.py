@@ -31,10 +31,10 @@ def test_what_differs_between_children_is_made_and_the_rest_learned() -> None:
     made = {name.removesuffix("/weight") for name in net.made}
     assert len(made) == 4 and {"last", "head"} <= made
     assert not any("stem" in name or "depth" in name for name in made)
-    assert all(not net.target(name).requires_grad for name in net.made)
+    assert all(not net.weight(name).requires_grad for name in net.made)
     fewer = Hypernetwork(space(), width=8, piece=16, depth=1, which="pointwise")
     assert {n for n in net.made if n not in fewer.made} == {
-        n for n in net.made if net.target(n).shape[-1] == 3 and net.target(n).ndim == 4
+        n for n in net.made if net.weight(n).shape[-1] == 3 and net.weight(n).ndim == 4
     }
 
 
@@ -44,7 +44,7 @@ def test_made_weights_depend_on_the_whole_child_and_have_the_scale_of_their_law(
     seen = []
     for point in (POINT, {**POINT, "op": "point"}, POINT):
         net.write(net.at(point))
-        seen.append(net.target(last).detach().clone())
+        seen.append(net.weight(last).detach().clone())
         net.settle()
     assert torch.equal(seen[0], seen[2]) and not torch.allclose(seen[0], seen[1])
     deviation = net.scales[net.made.index(last)].exp()
@@ -71,7 +71,7 @@ def test_the_network_that_makes_weights_has_their_exact_gradient() -> None:
 
     wanted = (loss(step) - loss(-step)) / (2 * step)
     assert float(place.grad[at]) == pytest.approx(wanted, rel=1e-4)
-    assert all(net.target(name).grad is None for name in net.made)
+    assert all(net.weight(name).grad is None for name in net.made)
 
 
 def test_an_extracted_child_has_the_weights_made_for_it() -> None:

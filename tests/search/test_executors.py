@@ -241,8 +241,11 @@ def test_a_worker_ended_for_memory_is_a_failed_candidate_with_that_reason() -> N
 def test_gpus_that_nobody_asked_for_are_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
-    with pytest.warns(NasflowWarning, match="cluster's 2 GPUs; 0.25 lets four"):
-        cluster.mention_gpus(Place("tune"))
+    trains = {"_target_": "nasflow.evaluate.Together", "evaluators": {"train": {"device": "auto"}}}
+    with pytest.warns(NasflowWarning, match=r"GPUs \(2\); executor.gpus=0.25 lets four"):
+        cluster.mention_gpus(Place("tune"), trains)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cluster.mention_gpus(Place("tune", gpus=0.5))
+        cluster.mention_gpus(Place("tune", gpus=0.5), trains)
+        cluster.mention_gpus(Place("tune"), {"_target_": "nasflow.evaluate.table.nas_bench_201"})
+        cluster.mention_gpus(Place("tune"), {"device": "cpu"})

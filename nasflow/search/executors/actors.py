@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from nasflow.errors import RunError
-from nasflow.search.executors.cluster import connected, death, last_line
+from nasflow.search.executors.cluster import connected, death, last_line, mention_gpus
 from nasflow.search.job import Evaluate, Job, Outcome, Work, run_remote
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def bring_up(place: Place, work: Work, evaluate: Evaluate | None = None) -> Run:
 
     def run(loop: Loop) -> None:
         with connected(place, *((None,) if portable else ())) as workers:
+            mention_gpus(place, work.evaluator)
             pool = Pool(place, work, workers, ray.put(portable) if portable else None)
             try:
                 pool.run(loop)

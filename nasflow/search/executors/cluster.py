@@ -8,7 +8,7 @@ import math
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,18 +86,26 @@ def workers(place: Place) -> int:
     return max(1, math.floor(room))
 
 
-def mention_gpus(place: Place) -> None:
-    """Warn where the cluster has GPUs and `place` asks for none: Ray then lets no candidate see them."""
+def mention_gpus(place: Place, evaluator: object) -> None:
+    """Warn where the cluster has GPUs that `evaluator`, as configuration, would use, and `place` asks for none."""
     import ray
 
     count = ray.cluster_resources().get("GPU", 0)
-    if count and not place.gpus:
+    if count and not place.gpus and _wants_gpu(evaluator):
         warnings.warn(
-            f"executor.gpus: 0, so that candidates are trained without the cluster's {count:g} GPU"
-            f"{'s' if count > 1 else ''}; 0.25 lets four candidates share one",
+            f"executor.gpus=0: candidates run without the cluster's GPUs ({count:g}); executor.gpus=0.25 lets "
+            "four of them share one",
             NasflowWarning,
             stacklevel=2,
         )
+
+
+def _wants_gpu(spec: object) -> bool:
+    """Tell whether an evaluator, or one inside it, runs where there is a GPU."""
+    if isinstance(spec, Mapping):
+        device = spec.get("device")
+        return device == "auto" or str(device).startswith("cuda") or _wants_gpu([*spec.values()])
+    return isinstance(spec, Sequence) and not isinstance(spec, str) and any(map(_wants_gpu, spec))
 
 
 def check(place: Place) -> None:

@@ -62,7 +62,7 @@ def bring_up(place: Place, work: Work) -> Run:
 
     def run(loop: Loop) -> None:
         with connected(place) as workers, _quiet(workers), _scratch() as folder:
-            mention_gpus(place)
+            mention_gpus(place, work.evaluator)
             feed = Feed(loop, place, work, workers, ahead(place, workers))
             if loop.over:
                 return
