@@ -42,6 +42,8 @@ class ENAS(RL):
         tanh_limit: float | None = 2.5,
         alike: bool = True,
     ) -> None:
+        if not isinstance(alike, bool):
+            raise ConfigError(f"strategy.alike: expected true or false, got {alike!r}")
         if not isinstance(updates, int) or isinstance(updates, bool) or updates < 1:
             raise ConfigError(f"strategy.updates: expected a whole number from 1, got {updates!r}")
         super().__init__(

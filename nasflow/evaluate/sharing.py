@@ -18,7 +18,7 @@ from nasflow.errors import RunError, SpaceError
 from nasflow.evaluate.average import Average
 from nasflow.evaluate.checkpoint import load_training, read_tensors
 from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.training import Target, Training
+from nasflow.evaluate.training import Target, Training, clocks
 from nasflow.lower import Supernet
 from nasflow.lower.child import Child
 
@@ -137,6 +137,7 @@ class Sharing(Training):
         self._streaks = {child: self._streaks.get(child, 0) + 1 for child in children}
         for child, steps in self._streaks.items():
             if self.recipe.compile and steps == STEADY and len(self._compiled) < MOST_COMPILED:
+                clocks(child, compiled=True)
                 self._compiled[child] = cast(nn.Module, torch.compile(child))
 
     def _path(

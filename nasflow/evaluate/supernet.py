@@ -329,6 +329,13 @@ class SharedWeights:
             entry["train_loss"] = training.train_epoch(deadline)
         except CandidateError as error:
             raise RunError(f"the shared weights cannot be trained: {error}") from error
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise RunError(
+                f"evaluator.compile: PyTorch cannot compile here ({reason}); set it to false"
+            ) from error
         now = training.epoch == self.recipe.epochs or training.epoch % max(self.watch, 1) == 0
         if self.watch and now and training.rank == 0 and len(self.data.validation):
             entry |= self._watched(training)

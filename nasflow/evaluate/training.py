@@ -48,8 +48,7 @@ class Training:
         if recipe.precision == "auto":
             bfloat = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat)
-        # Told how far training is; a tensor is filled in place: torch.compile sees no change.
-        self.clocks = [m for m in self.module.modules() if getattr(m, "progress", None) is not None]
+        self.clocks = clocks(self.module, recipe.compile)
 
     @property
     def best(self) -> nn.Module:
@@ -170,6 +169,19 @@ class Training:
     def measure(self, split: Part) -> tuple[float, float]:
         """Return (accuracy in [0, 1], mean cross-entropy) of the kept module on ``split``."""
         return measure(self.best, self.data, split, self.autocast)
+
+
+def clocks(module: nn.Module, compiled: bool) -> list[nn.Module]:
+    """Return the modules inside that are told how far training is, in ``progress``.
+
+    Where they are to be compiled it becomes a tensor, filled in place: torch.compile would make other code
+    for every number.
+    """
+    found = [part for part in module.modules() if getattr(part, "progress", None) is not None]
+    device = next((weight.device for weight in module.parameters()), None)
+    for part in found if compiled else ():
+        part.progress = torch.zeros((), device=device)
+    return found
 
 
 @torch.no_grad()  # not inference mode: a tensor that a module caches here may be trained with later

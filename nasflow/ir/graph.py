@@ -99,6 +99,13 @@ class Graph:
         self.moves: dict[str, Any] = {}
         self.absorbed: dict[str, list[Any]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What it was built from, and what was found of it since, may hold a space's functions.
+        return Graph, (
+            self.name, self.inputs, self.nodes, self.results, self.kind, self.arguments, self.input_names,
+            self.types,
+        )  # fmt: skip
+
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.nodes)} nodes, {self.params:,} parameters>"
 

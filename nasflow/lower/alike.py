@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,9 @@ from nasflow.lower.elastic import Supernet, biggest, drawn
 from nasflow.lower.residual import before_dropping, is_norm, scale_of
 from nasflow.lower.shares import Placed
 
-LOOKED_AT: Final = 64
-"""Random children that are looked at, beside the biggest one with each option of each decision."""
+QUIET: Final = 64
+"""Random children in a row, after the biggest one with each option, that show nothing new: enough were looked at."""
+MOST_LOOKED_AT: Final = 1024
 
 Made = Mapping[int, Placed]
 
@@ -35,17 +37,17 @@ def start_alike(supernet: Supernet) -> dict[str, str]:
       without weights (pools, identities) say what a sum is at first;
     - 1x1 convolutions whose results, concatenated, are as many channels as each of them reads
       (a factorised reduction) start as the identity ("identity");
-    - 1x1 convolutions and linear layers that read a concatenation start with the same weights for each part
-      of it, whichever of them a child has ("repeat").
+    - 1x1 convolutions and linear layers that read a concatenation of equal parts start with the same weights
+      for each of them, whichever a child has ("repeat").
     """
     looked = _Looked(supernet)
     changed: dict[str, str] = {}
     for name in looked.picked():
         supernet.weight(name).zero_()
         changed[name] = "zero"
-    for name, channels in looked.parts.items():
-        weight = supernet.weight(name)
-        if weight.shape[1] > channels and weight.shape[1] % channels == 0:
+    for name, widths in looked.parts.items():
+        weight, channels = supernet.weight(name), min(widths)
+        if len(widths) == 1 and weight.shape[1] > channels and weight.shape[1] % channels == 0:
             weight.copy_(_repeated(weight, channels))
             changed[name] = "repeat"
     for name, first in looked.halves.items():
@@ -66,7 +68,7 @@ class _Looked:
         scales: scales of norms, and how many children have them.
         ends: scales of norms that end an addend in some child.
         halves: convolutions of a factorised reduction, and which channel their first result is.
-        parts: what reads a concatenation, and the channels of a part of it.
+        parts: what reads a concatenation of channels, and how many its parts have.
     """
 
     def __init__(self, supernet: Supernet) -> None:
@@ -74,15 +76,26 @@ class _Looked:
         self.scales: Counter[str] = Counter()
         self.ends: set[str] = set()
         self.halves: dict[str, int] = {}
-        self.parts: dict[str, int] = {}
+        self.parts: dict[str, set[int]] = {}
         rng = random.Random(0)
-        random_ones = (drawn(supernet.space, rng) for _ in range(LOOKED_AT))
-        for point in (*biggest(supernet.space), *random_ones):
+        quiet = 0
+        random_ones = (drawn(supernet.space, rng) for _ in range(MOST_LOOKED_AT))
+        for point in itertools.chain(biggest(supernet.space), random_ones):
+            known = self._known
             try:
                 child = supernet.at(point)
             except SpaceError:
                 continue  # it needs weights that are not there
             self._look(child.segment.placed())
+            quiet = 0 if self._known > known else quiet + 1
+            if quiet >= QUIET:
+                break
+
+    @property
+    def _known(self) -> int:
+        """How much is known: it only grows."""
+        widths = sum(map(len, self.parts.values()))
+        return len(self.scales) + len(self.ends) + len(self.halves) + widths
 
     def picked(self) -> list[str]:
         """Return the scales of norms that end an addend in some child and are not in all children."""
@@ -96,14 +109,13 @@ class _Looked:
             op = part.use.content.op
             if isinstance(op, Add) and len(part.inputs) > 1:
                 self._end(part, made)
-            elif isinstance(op, Concat):
+            elif _joins_channels(part):
                 self.halves |= _halves(part, made)
             elif _pointwise(part):
                 joined = _concatenation(part, made)
                 if joined is not None:
-                    channels = min(kind.shape[0] for kind in joined.use.content.inputs)
-                    name = part.use.takes["weight"][0]
-                    self.parts[name] = min(channels, self.parts.get(name, channels))
+                    widths = {kind.shape[0] for kind in joined.use.content.inputs}
+                    self.parts.setdefault(part.use.takes["weight"][0], set()).update(widths)
 
     def _end(self, added: Placed, made: Made) -> None:
         """Note the norms that end addends, but for those of factorised reductions, which pass on what comes."""
@@ -115,11 +127,19 @@ class _Looked:
                     self.ends.add(scale_of(last.use))
 
 
+def _joins_channels(part: Placed) -> bool:
+    """Tell whether an operation concatenates along the first axis, which channels are."""
+    op = part.use.content.op
+    return isinstance(op, Concat) and str(op.axis) == part.use.content.outputs[0].axes[0]
+
+
 def _pointwise(part: Placed) -> bool:
-    """Tell whether an operation is a matrix on channels."""
+    """Tell whether an operation is a matrix on channels; a linear layer is where there is no other axis."""
     op = part.use.content.op
     weight = part.use.takes.get("weight")
     if weight is None or not isinstance(op, Conv2d | Linear):
+        return False
+    if isinstance(op, Linear) and len(part.use.content.inputs[0].shape) > 1:
         return False
     sizes = [len(span) for span in weight[1]]
     return sizes[1] == part.use.content.inputs[0].shape[0] and all(size == 1 for size in sizes[2:])
@@ -128,7 +148,7 @@ def _pointwise(part: Placed) -> bool:
 def _halves(joined: Placed, made: Made) -> dict[str, int]:
     """Return the convolutions that a factorised reduction concatenates, and the place of their results."""
     found: dict[str, int] = {}
-    if not isinstance(joined.use.content.op, Concat):
+    if not _joins_channels(joined):
         return found
     first, whole = 0, joined.use.content.outputs[0].shape[0]
     for value, kind in zip(joined.inputs, joined.use.content.inputs, strict=True):
@@ -143,7 +163,7 @@ def _halves(joined: Placed, made: Made) -> dict[str, int]:
 def _concatenation(part: Placed, made: Made) -> Placed | None:
     """Return the concatenation that an operation reads, but for what keeps channels in between."""
     source = made.get(part.inputs[0])
-    while source is not None and not isinstance(source.use.content.op, Concat):
+    while source is not None and not _joins_channels(source):
         channels = {
             kind.shape[0] for kind in (*source.use.content.inputs, *source.use.content.outputs)
         }

@@ -50,12 +50,12 @@ class DropPath(nn.Module):
     def __init__(self, rate: float, scheduled: bool = False) -> None:
         super().__init__()
         self.rate = rate
-        self.progress: float | None = 0.0 if scheduled else None
+        self.progress: float | Tensor | None = 0.0 if scheduled else None
 
     def forward(self, x: Tensor) -> Tensor:
-        rate = self.rate if self.progress is None else self.rate * self.progress
-        if not self.training or rate == 0.0:
+        if not self.training:
             return x
+        rate = self.rate if self.progress is None else self.rate * self.progress
         keep = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1.0 - rate)
         return x * keep / (1.0 - rate)
 '''
