@@ -332,9 +332,9 @@ class SharedWeights:
         except Exception as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
-            reason = str(error).strip().partition("\n")[0]
+            reason = " ".join(str(error).strip().partition("\n\n")[0].split())
             raise RunError(
-                f"evaluator.compile: PyTorch cannot compile here ({reason}); set it to false"
+                f"evaluator.compile: PyTorch cannot compile here ({reason[:300]}); set it to false"
             ) from error
         now = training.epoch == self.recipe.epochs or training.epoch % max(self.watch, 1) == 0
         if self.watch and now and training.rank == 0 and len(self.data.validation):

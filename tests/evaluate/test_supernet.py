@@ -18,13 +18,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from nasflow import ir
 from nasflow.data import Augment
 from nasflow.errors import CandidateError, ConfigError, RunError
 from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.sharing import Sharing, regularise
 from nasflow.evaluate.supernet import SharedWeights, located
-from nasflow.evaluate.training import measure
+from nasflow.evaluate.training import clocks, measure
 from nasflow.lower import Supernet
 from nasflow.lower.residual import zero_residual
 from strategies.sandwich import Sandwich
@@ -92,6 +93,39 @@ def compare_compiled(device: str, backend: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_children_that_come_in_every_step_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     compare_compiled("cpu", "aot_eager", monkeypatch)
+
+
+def test_what_cannot_be_compiled_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(module: nn.Module) -> Any:
+        return make(module, backend=refuse)
+
+    def refuse(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("no compiler\nand more about it")
+
+    make = torch.compile
+    monkeypatch.setattr(torch, "compile", refusing)
+    evaluator = shared(compile=True)
+    with pytest.raises(RunError, match=r"evaluator.compile: .*no compiler.*; set it to false$"):
+        evaluator.prepare(Sandwich(space(), 0), tmp_path, 0, lambda entry: None, {})
+
+
+def test_scheduled_drop_path_is_compiled_once() -> None:
+    graph = ir.Space(ir.Mean()(ir.DropPath(0.3, True)(ir.Conv2d(10)(ir.image(1, 8))))).bind({})
+    graphs: list[Any] = []
+
+    def backend(traced: Any, inputs: Any) -> Any:
+        graphs.append(traced)
+        return traced
+
+    module = graph.to_torch(seed=0).train()
+    told = clocks(module, compiled=True)
+    run = torch.compile(module, backend=backend)
+    for done in (0.0, 0.3, 0.6):
+        regularise(module, True, done)
+        run(torch.randn(4, 1, 8, 8))
+    assert len(told) == len(graphs) == 1
 
 
 # -- a step ---------------------------------------------------------------------------------------

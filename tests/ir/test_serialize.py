@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import random
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nasflow
 from nasflow import ir
 from nasflow.errors import GraphError
 from nasflow.ir.graph import Graph
@@ -248,3 +250,12 @@ def test_any_edit_is_refused_or_gives_a_sound_graph(data: Any) -> None:
     for _, inner, types in graph.walk():
         inner.content.op.source(*types)  # type: ignore[union-attr]
     assert Graph.from_json(json.loads(json.dumps(graph.to_json()))).fingerprint == graph.fingerprint
+
+
+@pytest.mark.parametrize("name", ["bignas", "nasnet", "resnet"])
+def test_graphs_of_spaces_that_hold_functions_can_be_pickled(name: str) -> None:
+    space = nasflow.space(name)
+    graph = space.bind(space.sample(1))
+    again = pickle.loads(pickle.dumps(graph))
+    assert again.to_json() == graph.to_json() and again.fingerprint == graph.fingerprint
+    assert again.arguments == graph.arguments and again.cost() == graph.cost()

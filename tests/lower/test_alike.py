@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 import nasflow
+from nasflow import ir
 from nasflow.evaluate.paths import draw
 from nasflow.ir import Space
 from nasflow.lower import Supernet
@@ -60,6 +61,39 @@ def test_what_starts_as_nothing_as_the_identity_and_alike() -> None:
     assert all(torch.equal(weights[name], before[name]) for name in same)
     norms = ("cell0/last_fit/last_norm/weight", "cell1/reduce0/norm/weight")
     assert not set(norms) & set(changed)  # what all children have, and what passes on what comes
+
+
+def test_only_equal_parts_of_channels_start_alike() -> None:
+    """A token joined to others, maps joined by height and unequal parts are none."""
+    tokens = ir.Rearrange("c h w -> L=(h w) D=c")(ir.image(5, 2))
+    token = ir.Parameter(("L", "D"), (1, 5), ("normal", 1.0))(name="token")
+    tokens = ir.Concat("L")(token, tokens)
+    mixed = ir.Linear(3)(tokens, name="mix")
+    assert start_alike(Supernet(ir.Space(ir.Mean(("L",))(mixed), name="tokens"), 0)) == {}
+    x = ir.image(8, 4)
+    high = ir.Concat("H")(ir.Conv2d(8, 1)(x, name="left"), ir.Conv2d(8, 1)(x, name="right"))
+    assert start_alike(Supernet(ir.Space(ir.Mean()(high), name="high"), 0)) == {}
+    parts = ir.Concat()(ir.Conv2d(2, 3)(x), ir.Conv2d(4, 3)(x, name="wide"))
+    y = ir.Conv2d(3, 1)(parts, name="read")
+    assert start_alike(Supernet(ir.Space(ir.Mean()(y), name="unequal"), 0)) == {}
+    parts = ir.Concat()(ir.Conv2d(4, 3)(x), ir.Conv2d(4, 3)(x, name="wide"))
+    y = ir.Conv2d(3, 1)(parts, name="read")
+    assert start_alike(Supernet(ir.Space(ir.Mean()(y), name="equal"), 0)) == {
+        "read/weight": "repeat"
+    }
+
+
+def test_operations_that_are_seldom_seen_start_as_nothing_too() -> None:
+    space = nasflow.space("nasnet", classes=10, channels=1, size=8, repeats=1, filters=4, blocks=2)
+    zero = {n for n, how in start_alike(Supernet(space, 0)).items() if how == "zero"}
+    for block in range(2):
+        for side in ("left", "right"):
+            for op in ("conv_1x1", "sep_conv_7x7", "conv_1x7_7x1", "dil_conv_3x3"):
+                assert any(f"/block{block}_{side}_{op}/" in name for name in zero), (
+                    block,
+                    side,
+                    op,
+                )
 
 
 def test_a_space_without_picked_operations_stays_as_it_is() -> None:

@@ -30,6 +30,12 @@ def share(strategy: ENAS, target: ir.Point, count: int = 60) -> float:
     return equal / (count * len(target))
 
 
+@pytest.mark.parametrize("alike", ["no", 1, None])
+def test_alike_is_true_or_false(alike: Any) -> None:
+    with pytest.raises(ConfigError, match=r"strategy\.alike: expected true or false, got"):
+        ENAS(flat(2), 0, alike=alike)
+
+
 def test_paths_follow_what_the_controller_has_learned() -> None:
     made = flat(*[4] * 4)
     target = {f"d{i}": i % 3 for i in range(4)}
