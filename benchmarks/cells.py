@@ -45,6 +45,7 @@ def interval(measure: Correlation, first: list[float], second: list[float]) -> t
 
 
 def described(row: list[float]) -> str:
+    """Return a row's mean and extremes."""
     return f"mean {statistics.mean(row):.3f}, {min(row):.3f} to {max(row):.3f}"
 
 

@@ -22,7 +22,7 @@ import nasflow
 from benchmarks.lowering import BATCH
 from nasflow.data.dataset import Dataset, Split
 from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.sharing import Sharing
+from nasflow.evaluate.sharing import STEADY, Sharing
 from nasflow.evaluate.training import Training
 from nasflow.ir.space import Space
 from strategies.sandwich import Sandwich
@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 CHILDREN = 2  # random ones of a step
-READY = 3  # steps after which all is compiled that comes again
+READY = STEADY + 1  # steps after which all is compiled that is
 
 
 def images(shape: Sequence[int], count: int, device: str) -> Dataset:
@@ -61,27 +61,29 @@ def spent(training: Training, device: str) -> float:
     return time.perf_counter() - begin
 
 
-def shared(space: Space, data: Dataset, recipe: Recipe, device: str) -> tuple[float, float]:
-    """Return the seconds of an epoch of the sandwich rule, and of the few steps before it."""
+def shared(
+    space: Space, data: Dataset, recipe: Recipe, device: str, steps: int
+) -> tuple[float, float]:
+    """Return the seconds of ``steps`` steps of the sandwich rule, and of the few before them."""
     net = space.to_supernet(seed=0).to(device)
     training = Sharing(net, data, recipe, 0, Sandwich(space, 0, children=CHILDREN))
-    full, training.steps = training.steps, min(READY, training.steps)
+    training.steps = READY
     first = spent(training, device)
-    training.steps = full
+    training.steps = steps
     return spent(training, device), first
 
 
 def measure(name: str, device: str, batch: int, steps: int) -> None:
     """Print the figures of a space."""
     space = nasflow.space(name)
-    data = images(space.bind(space.largest()).inputs[0].shape, batch * steps, device)
+    data = images(space.bind(space.largest()).inputs[0].shape, batch * max(steps, READY), device)
     print(f"{name}: images of {data.size[0]} pixels, {batch} a step", flush=True)
     for label, setting in SETTINGS.items():
         recipe = Recipe(epochs=2, batch=batch, warmup=0.0, learning_rate=0.01, **setting)
         if device == "cuda":
             gc.collect()  # the setting before
             torch.cuda.reset_peak_memory_stats()
-        seconds, first = shared(space, data, recipe, device)
+        seconds, first = shared(space, data, recipe, device, steps)
         line = f"  {label:34} {batch * steps / seconds:7.1f} images a second (first steps {first:.1f} s)"
         if device == "cuda":
             line += f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"

@@ -18,7 +18,7 @@ from nasflow.errors import RunError, SpaceError
 from nasflow.evaluate.average import Average
 from nasflow.evaluate.checkpoint import load_training, read_tensors
 from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.training import Target, Training, clocks
+from nasflow.evaluate.training import Target, Training, clocks, keep_as_tensors, tell
 from nasflow.lower import Supernet
 from nasflow.lower.child import Child
 
@@ -137,7 +137,7 @@ class Sharing(Training):
         self._streaks = {child: self._streaks.get(child, 0) + 1 for child in children}
         for child, steps in self._streaks.items():
             if self.recipe.compile and steps == STEADY and len(self._compiled) < MOST_COMPILED:
-                clocks(child, compiled=True)
+                keep_as_tensors(clocks(child), self.device)
                 self._compiled[child] = cast(nn.Module, torch.compile(child))
 
     def _path(
@@ -221,11 +221,7 @@ def regularise(child: nn.Module, on: bool, progress: float = 0.0) -> None:
     for module in child.modules():
         if isinstance(module, nn.Dropout) or hasattr(module, "rate"):
             module.train(on)
-        clock = getattr(module, "progress", None)
-        if isinstance(clock, Tensor):
-            clock.fill_(progress)
-        elif clock is not None:
-            module.progress = progress  # type: ignore[assignment]
+    tell(clocks(child), progress)
 
 
 def weights_of(supernet: Supernet) -> nn.Module:

@@ -329,7 +329,7 @@ class SharedWeights:
             entry["train_loss"] = training.train_epoch(deadline)
         except CandidateError as error:
             raise RunError(f"the shared weights cannot be trained: {error}") from error
-        except Exception as error:
+        except Exception as error:  # the compiler's own have no class in common
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             reason = " ".join(str(error).strip().partition("\n\n")[0].split())

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -48,7 +48,9 @@ class Training:
         if recipe.precision == "auto":
             bfloat = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat)
-        self.clocks = clocks(self.module, recipe.compile)
+        self.clocks = clocks(self.module)
+        if recipe.compile:
+            keep_as_tensors(self.clocks, self.device)
 
     @property
     def best(self) -> nn.Module:
@@ -103,12 +105,7 @@ class Training:
         rate = self.recipe.learning_rate * self.recipe.factor(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        done = epoch / self.recipe.epochs
-        for clock in self.clocks:
-            if isinstance(clock.progress, torch.Tensor):
-                clock.progress.fill_(done)
-            else:
-                clock.progress = done  # type: ignore[assignment]
+        tell(self.clocks, epoch / self.recipe.epochs)
 
     def _step(
         self, chosen: Split, tensors: torch.Generator, numbers: random.Random
@@ -171,17 +168,24 @@ class Training:
         return measure(self.best, self.data, split, self.autocast)
 
 
-def clocks(module: nn.Module, compiled: bool) -> list[nn.Module]:
-    """Return the modules inside that are told how far training is, in ``progress``.
+def clocks(module: nn.Module) -> list[nn.Module]:
+    """Return the modules inside that are told how far training is, in ``progress``."""
+    return [part for part in module.modules() if getattr(part, "progress", None) is not None]
 
-    Where they are to be compiled it becomes a tensor, filled in place: torch.compile would make other code
-    for every number.
-    """
-    found = [part for part in module.modules() if getattr(part, "progress", None) is not None]
-    device = next((weight.device for weight in module.parameters()), None)
-    for part in found if compiled else ():
-        part.progress = torch.zeros((), device=device)
-    return found
+
+def keep_as_tensors(found: Iterable[nn.Module], device: torch.device) -> None:
+    """Let clocks be told in place: torch.compile would make other code for every number."""
+    for clock in found:
+        clock.progress = torch.zeros((), device=device)
+
+
+def tell(found: Iterable[nn.Module], progress: float) -> None:
+    """Tell clocks how far training is, from 0 to 1."""
+    for clock in found:
+        if isinstance(clock.progress, torch.Tensor):
+            clock.progress.fill_(progress)
+        else:
+            clock.progress = progress  # type: ignore[assignment]
 
 
 @torch.no_grad()  # not inference mode: a tensor that a module caches here may be trained with later

@@ -133,6 +133,7 @@ def portable(cls: type, make: Callable[..., type], *arguments: Any) -> None:
         return _revived, (make, arguments), self.__getstate__()
 
     _portable[make, arguments] = cls
+    # Its text has no base class of ours to say this in: it is the text that users are given.
     cls.__reduce_ex__ = reduce  # type: ignore[method-assign, assignment]
 
 

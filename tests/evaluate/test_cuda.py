@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import nasflow
+from nasflow import ir
 from nasflow.data import digits
 from nasflow.errors import CandidateError
 from nasflow.evaluate.batchnorm import recalibrate
@@ -32,7 +33,6 @@ from strategies.sandwich import Sandwich
 from tests.evaluate.networks import HandWritten, plain
 from tests.evaluate.sharing import SPACE, space
 from tests.evaluate.test_latency_table import network
-from tests.evaluate.test_mixture import small
 from tests.evaluate.test_reversible import network as columns
 from tests.evaluate.test_supernet import LEARN, compare_compiled
 
@@ -105,7 +105,9 @@ def test_compiled_children_learn_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("order", [1, 2])
 def test_mixtures_are_trained_there(order: int) -> None:
     images = data().prepared((8, 8), CUDA)
-    made = small_for(images)
+    x = ir.switch(ir.choice("kernel", 1, 3), {1: ir.Conv2d(8, 1), 3: ir.Conv2d(8, 3)})
+    y = ir.Activation("relu")(x(ir.image(1, 8)))
+    made = ir.Space(ir.Linear(images.classes)(ir.Mean()(y)), name="small")
     searching = Searching(
         Mixed(made, 0, "biggest").to(CUDA),
         images,
@@ -117,14 +119,6 @@ def test_mixtures_are_trained_there(order: int) -> None:
     )
     losses = [searching.epoch(number)["train_loss"] for number in range(2)]
     assert losses[1] < losses[0]
-
-
-def small_for(images: Any) -> Any:
-    from nasflow import ir
-
-    x = ir.switch(ir.choice("kernel", 1, 3), {1: ir.Conv2d(8, 1), 3: ir.Conv2d(8, 3)})
-    y = ir.Activation("relu")(x(ir.image(1, 8)))
-    return ir.Space(ir.Linear(images.classes)(ir.Mean()(y)), name=small().name)
 
 
 def test_hypernetworks_are_trained_there() -> None:
@@ -142,8 +136,8 @@ def test_hypernetworks_are_trained_there() -> None:
 
 
 def test_zero_cost_scores_are_those_of_the_cpu() -> None:
-    point = nasflow.space("nas_bench_201", classes=10, size=8, channels=1, filters=4, cells=1)
-    graph = point.bind(point.sample(3))
+    made = nasflow.space("nas_bench_201", classes=10, size=8, channels=1, filters=4, cells=1)
+    graph = made.bind(made.sample(3))
     found = [ZeroCost(data(), device=place, batch=16)(graph, seed=0) for place in ("cpu", "cuda")]
     scores = {k for k in found[0] if "seconds" not in k}
     assert scores == {k for k in found[1] if "seconds" not in k}

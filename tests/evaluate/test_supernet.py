@@ -25,7 +25,7 @@ from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.sharing import Sharing, regularise
 from nasflow.evaluate.supernet import SharedWeights, located
-from nasflow.evaluate.training import clocks, measure
+from nasflow.evaluate.training import clocks, keep_as_tensors, measure
 from nasflow.lower import Supernet
 from nasflow.lower.residual import zero_residual
 from strategies.sandwich import Sandwich
@@ -120,7 +120,8 @@ def test_scheduled_drop_path_is_compiled_once() -> None:
         return traced
 
     module = graph.to_torch(seed=0).train()
-    told = clocks(module, compiled=True)
+    told = clocks(module)
+    keep_as_tensors(told, torch.device("cpu"))
     run = torch.compile(module, backend=backend)
     for done in (0.0, 0.3, 0.6):
         regularise(module, True, done)

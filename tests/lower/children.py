@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -12,11 +13,26 @@ from nasflow import ir
 from nasflow.lower.elastic import Supernet
 from nasflow.lower.resample import resample
 
+BIG = 6_000_000
+"""Entries of shared weights above which a space is only followed, not run."""
+
 
 def supernet(space: ir.Space, points: Sequence[ir.Point] = ()) -> Supernet:
     """Return a supernet in float64 in which no two weights start alike."""
     net = space.to_supernet(points=points).double()
     perturb(net)
+    return net
+
+
+def affordable(space: ir.Space, monkeypatch: pytest.MonkeyPatch) -> Supernet | None:
+    """Return a supernet as above with room for ``space.sample(1)``; None where it is too big to be run."""
+    initialise = Supernet.initialise
+    monkeypatch.setattr(Supernet, "initialise", lambda self, seed=0: None)
+    net = space.to_supernet(points=[space.sample(1)])  # big ones stay memory that nobody touched
+    if sum(parameter.numel() for parameter in net.parameters()) > BIG:
+        return None
+    initialise(net)
+    perturb(net.double())
     return net
 
 

@@ -9,8 +9,7 @@ import torch
 
 import nasflow
 from nasflow.lower import elastic, to_torch
-from nasflow.lower.elastic import Supernet
-from tests.lower.children import apart, inputs, perturb, run
+from tests.lower.children import BIG, affordable, apart, inputs, run
 from tests.lower.small import small
 
 if not torch.cuda.is_available():
@@ -18,8 +17,6 @@ if not torch.cuda.is_available():
 
 CLOSE = 1e-6
 """Relative difference of outputs in float64: hard gates have constants in float32 in PyTorch's kernels for GPUs."""
-BIG = 6_000_000
-"""Entries of shared weights above which a space is left to the CPU's tests."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +34,7 @@ def test_a_network_computes_the_same_there(name: str) -> None:
     space = small(name)
     graph = space.bind(space.sample(1))
     if graph.params > BIG:
-        pytest.skip("a big one")
+        pytest.skip("too big to be run")
     here = to_torch(graph, seed=0).double().eval()
     there = to_torch(graph, seed=0).double().eval().cuda()
     x = inputs(graph)
@@ -56,13 +53,9 @@ def test_a_network_computes_the_same_there(name: str) -> None:
 @pytest.mark.parametrize("name", nasflow.spaces())
 def test_a_child_is_there_what_is_cut_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     space = small(name)
-    initialise = Supernet.initialise
-    monkeypatch.setattr(Supernet, "initialise", lambda self, seed=0: None)
-    net = space.to_supernet(points=[space.sample(1)])  # big ones stay memory that nobody touched
-    if sum(parameter.numel() for parameter in net.parameters()) > BIG:
-        pytest.skip("a big one")
-    initialise(net)
-    perturb(net.double())
+    net = affordable(space, monkeypatch)
+    if net is None:
+        pytest.skip("too big to be run")
     point = space.sample(1)
     x = inputs(space.bind(point))
     here = run(net.at(point).eval(), *x)

@@ -13,10 +13,10 @@ from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.ir.operation import Operation, Source, operation
 from nasflow.ir.types import Type
 from nasflow.lower import elastic, to_torch
-from nasflow.lower.elastic import Supernet
 from nasflow.lower.resample import resample
 from nasflow.lower.shares import Shares
 from tests.lower.children import (
+    affordable,
     apart,
     assert_gradients_agree,
     inputs,
@@ -37,20 +37,12 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elastic, "QUIET", 8)
 
 
-BIG = 6_000_000
-"""Entries of shared weights above which a space is only followed, not run."""
-
-
 @pytest.mark.parametrize("name", nasflow.spaces())
 def test_child_is_what_is_cut_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     space = small(name)
-    initialise = Supernet.initialise
-    monkeypatch.setattr(Supernet, "initialise", lambda self, seed=0: None)
-    net = space.to_supernet(points=[space.sample(1)])  # big ones stay memory that nobody touched
-    if sum(parameter.numel() for parameter in net.parameters()) > BIG:
+    net = affordable(space, monkeypatch)
+    if net is None:
         return
-    initialise(net)
-    perturb(net.double())
     for point in (space.smallest(), space.sample(1)):
         child, module = net.at(point), net.extract(point)
         x = inputs(child.graph)
