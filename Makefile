@@ -44,7 +44,7 @@ search: $(VENV)/.nasflow
 	$(BIN)/python -m nasflow search +space=nasnet +strategy=rl $(if $(OUT),out=$(OUT))
 
 test: $(VENV)/.test plain
-	$(BIN)/python -m pytest -q $(PYTEST)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -52,12 +52,15 @@ def described(row: list[float]) -> str:
 def main() -> None:
     """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run")
+    parser.add_argument("run", nargs="?", help="folder of a finished one-shot search")
     parser.add_argument("--space", default="enas")
     parser.add_argument("--children", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=5, help="of the trainings from scratch")
     parser.add_argument("--trainings", type=int, default=2)
     chosen = parser.parse_args()
+    if chosen.run is None:
+        print("skipped: name the folder of a finished one-shot search")
+        return
     torch.set_num_threads(1)
     begin = time.process_time()
     config = configuration.compose("config", [f"+space={chosen.space}"], None)

@@ -16,9 +16,8 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from nasflow.search import ledger as ledgers
 from nasflow.search.budget import Budget
 from nasflow.search.job import Outcome
 from nasflow.search.ledger import Ledger
@@ -70,20 +69,20 @@ def ours(trials: int) -> None:
     flushes: list[float] = []
     real = os.fdatasync
 
-    def timed(fd: int) -> None:
+    def timed(fd: Any) -> None:
         begin = time.perf_counter()
         real(fd)
         flushes.append(time.perf_counter() - begin)
 
-    ledgers.os.fdatasync = timed  # type: ignore[attr-defined]
+    os.fdatasync = timed
     with tempfile.TemporaryDirectory(dir=".") as folder:
         ledger = Ledger.create(Path(folder), {"plan": {}})
         loop = Loop(
-            Space(),
+            cast(Any, Space()),
             Draw(),
             Objective(),
             Budget(trials=trials),
-            ledger,  # type: ignore[arg-type]
+            ledger,
             seed=0,
             observer=lambda event: None,
         )
@@ -105,7 +104,7 @@ def ours(trials: int) -> None:
         count = sum(1 for _ in records)
         print(f"nasflow, open {count:,} records: {time.perf_counter() - begin:.2f} s")
         again.close()
-    ledgers.os.fdatasync = real  # type: ignore[attr-defined]
+    os.fdatasync = real
 
 
 def describe(taken: list[float], flushes: list[float], size: int) -> None:

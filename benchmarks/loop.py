@@ -164,7 +164,7 @@ def overhead(trials: int, rounds: int) -> None:
         num_cpus=WORKERS,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="CRITICAL",
+        logging_level=logging.CRITICAL,
     )
     try:
         pauses: dict[Any, list[float]] = {bare: [], searched: []}

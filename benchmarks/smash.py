@@ -23,7 +23,7 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 
 import nasflow
-from benchmarks.one_shot import RECIPE, SPACE, distinct
+from benchmarks.one_shot import DIGITS, RECIPE, distinct
 from nasflow.data import Dataset, digits
 from nasflow.evaluate.hypernet import HypernetWeights
 from nasflow.evaluate.supernet import SharedWeights
@@ -31,7 +31,6 @@ from nasflow.evaluate.train import Train
 from nasflow.ir import Point
 from nasflow.search.strategy import create
 
-SPEC = {"name": "bignas", **SPACE}
 RECIPES: dict[str, dict[str, Any]] = {
     "hypernetwork": {"made": "all"},
     "shared weights": {},
@@ -44,7 +43,7 @@ def accuracies(
 ) -> list[float]:
     """Return the validation accuracies of networks in weights trained one way."""
     own = {**RECIPE, "schedule": "cosine", "epochs": epochs, **RECIPES[kind]}
-    common: dict[str, Any] = {"space": SPEC, "device": "cpu", "watch": 0, "average": None}
+    common: dict[str, Any] = {"space": DIGITS, "device": "cpu", "watch": 0, "average": None}
     with tempfile.TemporaryDirectory() as folder:
         if "made" in own:
             hyper = HypernetWeights(data, Train(data), **common, **own)
@@ -72,7 +71,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     data = digits.load(test=0.02, validation=0.5, augment={"crop": 1})
-    space = nasflow.space(**SPEC)
+    space = nasflow.space(**DIGITS)
     points = distinct(space, chosen.children)
     begin = time.process_time()
     trainer = Train(data, device="cpu", select="last", epochs=10, **RECIPE)

@@ -192,7 +192,7 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 
 def p_number(first: Sequence[float], second: Sequence[float]) -> float:
     """Return the two-sided Mann-Whitney p."""
-    from scipy.stats import mannwhitneyu  # type: ignore[import-untyped,unused-ignore]
+    from scipy.stats import mannwhitneyu
 
     return float(mannwhitneyu(first, second).pvalue)
 

@@ -1,6 +1,6 @@
 """What a supernet costs: children inside it against the same children extracted, memory, switching.
 
-    python -m benchmarks.supernet [--spaces resnet vit ...] [--pairs 15] [--device cuda]
+    python -m benchmarks.supernet [--spaces resnet vit ...] [--pairs 15] [--batch 16] [--device cuda]
 
 Printed for each space: the time of the biggest and of the smallest child's forward and backward pass inside
 the supernet over that of the extracted module, and of a sandwich step of four (biggest, smallest, two random)
@@ -144,7 +144,7 @@ def switching(net: Supernet, device: str) -> tuple[float, float, float]:
     return statistics.median(at), statistics.median(extract), statistics.median(sizes)
 
 
-def measure(name: str, pairs: int, device: str) -> None:
+def measure(name: str, pairs: int, batch: int, device: str) -> None:
     """Print the figures of a space."""
     space = nasflow.space(name, **SETTINGS.get(name, {}))
     made: list[Supernet] = []
@@ -157,7 +157,7 @@ def measure(name: str, pairs: int, device: str) -> None:
     inside, outside = [], []
     for point in points:
         child, module = net.at(point), net.extract(point)
-        x = torch.randn(BATCH[device], *child.graph.inputs[0].shape, device=device)
+        x = torch.randn(batch, *child.graph.inputs[0].shape, device=device)
         inside.append(step(child, x))
         outside.append(step(module, x))
     for label, i in (("biggest", 0), ("smallest", 1)):
@@ -172,11 +172,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--spaces", nargs="*", default=list(SETTINGS))
     parser.add_argument("--pairs", type=int, default=15, help="paired runs of each kind")
+    parser.add_argument("--batch", type=int, help="images; 4 on a CPU, 64 on a GPU")
     parser.add_argument("--device", default="cpu", choices=list(BATCH))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for name in options.spaces:
-        measure(name, options.pairs, options.device)
+        measure(name, options.pairs, options.batch or BATCH[options.device], options.device)
 
 
 if __name__ == "__main__":
