@@ -165,7 +165,7 @@ def _text(command: str) -> str:
 
 
 def _normal(word: str, groups: Any) -> str:
-    """Drop the ``+`` before known groups, quote paths, and let settings of built things be new keys."""
+    """Drop the ``+``, quote paths, and let settings of what is built be new keys: its maker knows them."""
     head, _, value = word.partition("=")
     name = head.lstrip("+")
     if head.startswith("~"):
@@ -177,9 +177,10 @@ def _normal(word: str, groups: Any) -> str:
         return f"{name}='{escaped}'"
     if name in BUILT:
         return word  # this command has no such group
-    if name.split(".")[0] in OPEN or head.startswith("+"):
+    first = name.split(".")[0]
+    if first in OPEN or (head.startswith("+") and first in groups):
         return f"++{name}={value}"
-    return word
+    return f"{name}={value}" if head.startswith("+") else word
 
 
 def _whole(word: str) -> tuple[str, ...]:

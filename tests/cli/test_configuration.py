@@ -43,6 +43,8 @@ def test_settings_of_a_space_are_the_keywords_of_its_function() -> None:
         ("strategy=patient", r"unknown strategy 'patient' \(did you mean 'patient_'\?\)"),
         ("budget.trails=3", r"unknown field 'budget.trails' \(did you mean 'budget.trials'\?\)"),
         ("sed=3", r"unknown field 'sed' \(did you mean 'seed'\?\)"),
+        ("+budget.trails=3", r"unknown field 'budget.trails' \(did you mean 'budget.trials'\?\)"),
+        ("+limits.macs=100", r"unknown field 'limits.macs'"),
         ("seed=[1", r"cannot read 'seed=\[1': no viable"),
         ("strategy=", r"unknown strategy ''; there are: "),
         ("~executor", r"~executor: executor cannot be taken away; set it with executor=\.\.\."),
