@@ -15,7 +15,7 @@ from nasflow.ir.flow import Spans
 from nasflow.ir.weight import Weight
 from nasflow.lower.resample import mapped, resample
 
-KEPT: Final = 1 << 14
+MOST_KEPT: Final = 1 << 14
 
 Steps = tuple[tuple[tuple[int, ...], Tensor], ...]
 """(size, matrix) for each size on the way from a shared kernel to a child's."""
@@ -134,7 +134,7 @@ def _middle(size: int, taken: int) -> slice:
     return slice(start, start + taken)
 
 
-@functools.lru_cache(KEPT)
+@functools.lru_cache(MOST_KEPT)
 def _blocks(entries: tuple[int, ...]) -> tuple[int, int] | None:
     """Return the stride and the length of evenly spaced blocks, None where entries are not such."""
     length = next((i for i, (a, b) in enumerate(pairwise(entries), 1) if b != a + 1), len(entries))

@@ -10,7 +10,7 @@ from typing import Final
 from nasflow.ir.graph import Graph
 from nasflow.lower import expression as ex
 from nasflow.lower import names
-from nasflow.lower.constructor import Part
+from nasflow.lower.constructor import FilledForm
 from nasflow.lower.family import Family
 from nasflow.lower.form import BlockForm, LoopForm, OpForm, UnrolledForm, is_module
 from nasflow.lower.naming import Naming
@@ -35,7 +35,7 @@ class Forward:
     def __init__(
         self,
         family: Family,
-        parts: Sequence[Part],
+        forms: Sequence[FilledForm],
         families: Sequence[Family],
         reserved: Collection[str] = (),
         *,
@@ -51,10 +51,10 @@ class Forward:
         self.steps: list[Step] = []
         self.used: set[int] = set()  # parameters that forward mentions
         ids = list(range(self.count))
-        for node, part in zip(graph.nodes, parts, strict=True):
+        for node, filled in zip(graph.nodes, forms, strict=True):
             own = ex.attribute_of(ex.name("self"), names.attribute(node.weights))
             taken = tuple(ids[value] for value in node.inputs)
-            ids += self._add(node.name, part, taken, own, len(node.content.outputs))
+            ids += self._add(node.name, filled, taken, own, len(node.content.outputs))
             if self.steps and isinstance(node.content, Graph):
                 self.steps[-1].carried = node.content.input_names
         self.results = tuple(ids[value] for value in graph.results)
@@ -74,13 +74,15 @@ class Forward:
     # -- steps --------------------------------------------------------------------------------------
 
     def _add(
-        self, name: str, part: Part, inputs: tuple[int, ...], own: ast.expr, width: int
+        self, name: str, filled: FilledForm, inputs: tuple[int, ...], own: ast.expr, width: int
     ) -> list[int]:
         """Add the step(s) of a node; return its values."""
-        form = part.form
+        form = filled.form
         if isinstance(form, UnrolledForm):
             ids = list(inputs)
-            for inner_name, inner, taken in zip(form.names, part.parts, form.inputs, strict=True):
+            for inner_name, inner, taken in zip(
+                form.names, filled.inside, form.inputs, strict=True
+            ):
                 place = ast.Subscript(own, ex.literal(inner_name), ast.Load())
                 label = f"{name}_{inner_name}"
                 values = tuple(ids[value] for value in taken)
@@ -88,13 +90,13 @@ class Forward:
             return [ids[value] for value in form.results]
         outputs = tuple(range(self.count, self.count + width))
         self.count += width
-        step = Step(name, inputs, outputs, self._maker(part, own), "block")
+        step = Step(name, inputs, outputs, self._maker(filled, own), "block")
         step.mentions = (1,) * len(inputs)
         if isinstance(form, OpForm):
             step.kind = form.kind
             step.mentions = ex.mentions(form.forward, form.support, len(inputs))
             several = form.kind != "Add" or len(inputs) > 1  # a sum of one value is that value
-            step.is_fresh = form.kind in FRESH and part.flag is None and several
+            step.is_fresh = form.kind in FRESH and filled.flag is None and several
             if form.forward in IN_PLACE:
                 text = IN_PLACE[form.forward]
                 step.overwrite = lambda inputs: ex.fill(text, inputs)
@@ -114,13 +116,13 @@ class Forward:
         }
         return labels.pop() if len(labels) == 1 else names.singular(name)
 
-    def _maker(self, part: Part, own: ast.expr) -> Make:
-        form = part.form
+    def _maker(self, filled: FilledForm, own: ast.expr) -> Make:
+        form = filled.form
         if not isinstance(form, OpForm) or is_module(form):
             return lambda inputs: ex.call(own, inputs)
         first = len(form.positional) + len(form.keyword)
         constants = {}
-        for key, (_, bound) in zip(form.constants, part.values[first:], strict=True):
+        for key, (_, bound) in zip(form.constants, filled.values[first:], strict=True):
             self.used |= bound.parameters()
             constants[key] = to_tree(bound, self.parameters, inside=True)
         return lambda inputs: ex.fill(form.forward, inputs, constants, own, form.support)

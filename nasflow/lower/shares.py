@@ -23,7 +23,7 @@ TRIES: Final = 6
 """How often a child is laid out anew as later operations tell earlier ones how they read them."""
 CHANNELS: Final = ("C", "D")
 """Axes of a network's input that are channels; the others count places."""
-KEPT: Final = 1 << 13
+MOST_KEPT: Final = 1 << 13
 """How many laid sub-graphs are remembered; eight times as many operations are."""
 
 
@@ -187,10 +187,10 @@ class Shares:
         plot.hints = {}
         for _ in range(TRIES):
             known = plot.settled = dict(plot.hints)
-            if self._version != plot.version or len(self._operations) > 8 * KEPT:
+            if self._version != plot.version or len(self._operations) > 8 * MOST_KEPT:
                 self.forget()
                 self._version = plot.version
-            if len(self._graphs) > KEPT:
+            if len(self._graphs) > MOST_KEPT:
                 self._graphs.clear()
             plot.asked.clear()
             walk = _Walk(self)
