@@ -8,7 +8,7 @@ from nasflow import ir
 from nasflow.evaluate.hypernet import Making
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.sharing import Gradients
-from nasflow.lower.hypernet import Hypernetwork
+from nasflow.lower.hypernet import HyperSupernet
 from tests.evaluate.sharing import shared, space
 
 
@@ -39,7 +39,7 @@ def test_a_strategy_that_combines_gradients_gets_those_of_each_path() -> None:
     trained = []
     for rules in (Pair(space()), Averaging(space())):
         recipe = Recipe.of({"batch": 50, "epochs": 1, "learning_rate": 0.01})
-        net = Hypernetwork(space(), 0, width=8, piece=64, depth=1)
+        net = HyperSupernet(space(), 0, width=8, piece=64, depth=1)
         making = Making(net, data, recipe, 0, rules)
         making.train_epoch()
         trained.append({k: v.detach().clone() for k, v in net.state_dict().items()})
