@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from nasflow.errors import GraphError
-from nasflow.lower import expression as ex
-from nasflow.lower import names
+from nasflow.lower import names, syntax
 from nasflow.lower.family import Family
 from nasflow.lower.form import (
     MISSING,
@@ -77,7 +76,7 @@ class Constructor:
         built = self._build(filled)
         if filled.flag is None or built is None:
             return built
-        nothing = ex.call(ex.dotted("nn.Identity"), [])
+        nothing = syntax.call(syntax.dotted("nn.Identity"), [])
         return ast.IfExp(self._value(filled.flag), built, nothing)
 
     def _build(self, filled: FilledForm) -> ast.expr | None:
@@ -113,7 +112,7 @@ class Constructor:
             for i, name in enumerate(form.keyword)
             if first + i in listed or not _is_default(filled.values[first + i])
         }
-        return ex.call(ex.dotted(form.callee), values[:first], keyword)
+        return syntax.call(syntax.dotted(form.callee), values[:first], keyword)
 
     def _block(
         self, form: BlockForm, filled: FilledForm, values: list[ast.expr], listed: set[int]
@@ -130,20 +129,20 @@ class Constructor:
                     keyword[name] = values[i]
             elif i in listed or not _is_default(filled.values[i]):
                 keyword[name] = values[i]
-        return ex.call(ex.name(family.name), positional, keyword)
+        return syntax.call(syntax.name(family.name), positional, keyword)
 
     # -- repeats ------------------------------------------------------------------------------------
 
     def _loop(self, form: LoopForm, filled: FilledForm) -> ast.expr:
         elements = [self._run(*item) for item in zip(filled.values, filled.inside, strict=True)]
         if form.recurrence.is_chain:
-            return ex.call(ex.dotted("nn.Sequential"), elements)
+            return syntax.call(syntax.dotted("nn.Sequential"), elements)
         if len(elements) == 1 and isinstance(elements[0], ast.Starred):
             loop = elements[0].value
             assert isinstance(loop, ast.GeneratorExp)
             listed = ast.ListComp(loop.elt, loop.generators)
-            return ex.call(ex.dotted("nn.ModuleList"), [listed])
-        return ex.call(ex.dotted("nn.ModuleList"), [ast.List(elements, ast.Load())])
+            return syntax.call(syntax.dotted("nn.ModuleList"), [listed])
+        return syntax.call(syntax.dotted("nn.ModuleList"), [ast.List(elements, ast.Load())])
 
     def _run(self, count: Pair, filled: FilledForm) -> ast.expr:
         """Return one element, or a starred comprehension, for iterations of one form."""
@@ -154,15 +153,15 @@ class Constructor:
             bound = count[1]
             if bound.is_literal and bound.value == 1:
                 return element
-            times = ex.call(ex.name("range"), [self._value(count)])
-            return _starred(element, ex.name("_"), times)
+            times = syntax.call(syntax.name("range"), [self._value(count)])
+            return _starred(element, syntax.name("_"), times)
         taken = {parameter.name for parameter in self.parameters}
         variables: dict[int, ast.expr] = {}
         for i in listed:
             hint = filled.values[i][0].hint
             chosen = names.variable(hint, taken)
             taken.add(chosen)
-            variables[i] = ex.name(chosen)
+            variables[i] = syntax.name(chosen)
         element = self._call(filled, variables)
         targets = list(variables.values())
         if len(listed) == 1:
@@ -171,10 +170,10 @@ class Constructor:
         bounds = [filled.values[i][1] for i in listed]
         if all(bound.is_literal for bound in bounds):
             rows = tuple(zip(*(bound.value for bound in bounds), strict=True))
-            return _starred(element, target, ex.literal(rows))
+            return _starred(element, target, syntax.literal(rows))
         columns = [self._sequence(filled.values[i]) for i in listed]
         strict = {"strict": ast.Constant(True)}
-        return _starred(element, target, ex.call(ex.name("zip"), columns, strict))
+        return _starred(element, target, syntax.call(syntax.name("zip"), columns, strict))
 
     def _listed(self, filled: FilledForm) -> list[int]:
         """Return which slots differ between the iterations."""
@@ -192,7 +191,7 @@ class Constructor:
         if bound.is_literal:
             span = _as_range(bound.value)
             if span is not None:
-                return ex.call(ex.name("range"), [ex.literal(v) for v in span])
+                return syntax.call(syntax.name("range"), [syntax.literal(v) for v in span])
         return self._value(pair)
 
     def _unrolled(self, form: UnrolledForm, filled: FilledForm) -> ast.expr | None:
@@ -203,11 +202,11 @@ class Constructor:
                 raise GraphError(f"{name}: an iteration of a repeat cannot be a bare tensor")
             built = self.build(inner)
             if built is not None:
-                keys.append(ex.literal(name))
+                keys.append(syntax.literal(name))
                 values.append(built)
         if not keys:
             return None
-        return ex.call(ex.dotted("nn.ModuleDict"), [ast.Dict(keys, values)])
+        return syntax.call(syntax.dotted("nn.ModuleDict"), [ast.Dict(keys, values)])
 
 
 FIRST: Final = ("in_channels", "in_features", "out_channels", "out_features", "out", "width")

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from nasflow.errors import ConfigError, SpaceError, nearest
 from nasflow.ir.expression import Decision, Scalar
 from nasflow.ir.space import Point, Space
-from nasflow.lower.way import Edges, Mix, Run
-from nasflow.lower.ways import Builder, Unmixable
+from nasflow.lower.program import Edges, Mix, Run
+from nasflow.lower.relax import Builder, Unmixable
 
 Hold = Literal["biggest", "smallest"]
 SPREAD: Final = 1e-3

@@ -9,14 +9,13 @@ from typing import Any
 
 from nasflow.ir.graph import Graph, Node
 from nasflow.ir.types import Type
-from nasflow.lower import expression as ex
-from nasflow.lower import names
+from nasflow.lower import names, syntax
 from nasflow.lower.constructor import Constructor, FilledForm, filled_forms, signature_order
 from nasflow.lower.family import Families, Family
 from nasflow.lower.form import MISSING, Each, OpForm
 from nasflow.lower.forward import Forward
-from nasflow.lower.layout import wrap
 from nasflow.lower.parameters import Parameter
+from nasflow.lower.wrapping import wrap
 
 
 def to_source(graph: Graph) -> str:
@@ -120,15 +119,16 @@ def _keep(node: Node, filled: FilledForm, constructor: Constructor) -> Iterator[
     attribute = names.attribute(node.weights)
     callee = filled.form.callee if isinstance(filled.form, OpForm) else ""
     if callee in ("parameter", "buffer"):
-        empty = ex.call(ex.dotted("torch.empty"), constructor.shape(filled))
+        empty = syntax.call(syntax.dotted("torch.empty"), constructor.shape(filled))
         if callee == "parameter":
-            yield f"self.{attribute} = {ex.write(ex.call(ex.dotted('nn.Parameter'), [empty]))}"
+            held = syntax.call(syntax.dotted("nn.Parameter"), [empty])
+            yield f"self.{attribute} = {syntax.write(held)}"
         else:
-            yield f'self.register_buffer("{attribute}", {ex.write(empty)})'
+            yield f'self.register_buffer("{attribute}", {syntax.write(empty)})'
         return
     built = constructor.build(filled)
     if built is not None:
-        yield f"self.{attribute} = {ex.write(built)}"
+        yield f"self.{attribute} = {syntax.write(built)}"
 
 
 def _signature(parameters: Sequence[Parameter]) -> Iterator[str]:
@@ -137,7 +137,7 @@ def _signature(parameters: Sequence[Parameter]) -> Iterator[str]:
         parameter = parameters[i]
         text = f"{parameter.name}: {_annotation(parameter.values)}"
         if parameter.default is not MISSING:
-            text += f" = {ex.write(ex.literal(parameter.default))}"
+            text += f" = {syntax.write(syntax.literal(parameter.default))}"
         arguments.append(text)
     yield from wrap(f"def __init__({', '.join(arguments)}) -> None:", 4)
 

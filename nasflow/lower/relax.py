@@ -22,7 +22,7 @@ from nasflow.ir.space import Space
 from nasflow.ir.types import Type
 from nasflow.lower.edges import paired
 from nasflow.lower.module import to_torch
-from nasflow.lower.way import Edges, Mix, Run, Value, Way, When, differ, tag, telling, together
+from nasflow.lower.program import Edges, Mix, Run, Value, Way, When, differ, tag, telling, together
 
 MOST_WAYS: Final = 256
 """Combinations of decisions that one value may depend on."""
