@@ -44,8 +44,8 @@ class Cut:
     geometry: tuple[Any, ...] | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether what is taken is the result: nothing is resampled or mapped."""
+    def plain(self) -> bool:
+        """Whether the window is the result: nothing is joined, gathered, resampled or mapped."""
         return not (self.resized or self.steps or self.gathers or self.blocks)
 
     def __call__(self, shared: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Cut:
     def copy(self, shared: Tensor) -> Tensor:
         """Return the part that the child takes, in memory of its own; autograd is off."""
         found = self.at_once(shared)
-        if self.whole:
+        if self.plain:
             return found.clone()
         return self.shaped(found, [matrix for _, matrix in self.steps])
 

@@ -73,7 +73,15 @@ class HyperNet(nn.Module):
             self.part.weight.mul_(START)
 
     def forward(self, code: Tensor, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the entries, of unit variance, of the weights that ``parts`` has the codes of."""
+        """Return the entries, of unit variance, of the weights that ``parts`` has the codes of.
+
+        Args:
+            code: of the child, (code,).
+            parts: for each name the code of the part that the child takes, (local,).
+
+        Returns:
+            for each name all entries of the weight, (sizes[name],).
+        """
         names = list(parts)
         rows = torch.tensor([row for name in names for row in self.rows[name]], device=code.device)
         counts = [self.counts[name] for name in names]
@@ -106,6 +114,7 @@ class HyperSupernet(Supernet):
     their gradients on to the network that made them.
 
     Raises:
+        ConfigError: ``which`` is neither of the two.
         SpaceError: there is no such weight.
     """
 

@@ -32,6 +32,7 @@ def unmixed(space: Space, hold: Hold = "biggest") -> tuple[Point, dict[str, str]
     (``hold="smallest"``: their first, and no), others their first.
 
     Raises:
+        ConfigError: ``hold`` is neither of the two.
         SpaceError: what cannot be summed depends on no decision that is left, or nothing is left.
     """
     if hold not in get_args(Hold):
@@ -103,6 +104,7 @@ class Mixed(nn.Module):
     ``reasons`` (`unmixed`). ``inputs`` are types, as a graph's.
 
     Raises:
+        ConfigError: ``hold`` is neither of the two.
         SpaceError: nothing can be mixed; in one line.
     """
 

@@ -51,7 +51,7 @@ class Pull:
         self.shaped = [
             (i, cut, [Leaf(matrix) for _, matrix in cut.steps])
             for i, (_, _, cut) in enumerate(pulled)
-            if cut is not None and not cut.whole
+            if cut is not None and not cut.plain
         ]
 
     def weights(self) -> list[Tensor]:
