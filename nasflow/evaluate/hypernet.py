@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nasflow.data import Dataset
-from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError
+from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError, check_option
 from nasflow.evaluate.checkpoint import write_bytes
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report
@@ -22,7 +22,7 @@ from nasflow.evaluate.supernet import Observe, SharedWeights, fill
 from nasflow.evaluate.train import Train
 from nasflow.evaluate.training import Target
 from nasflow.lower.child import Child
-from nasflow.lower.hypernet import HyperSupernet
+from nasflow.lower.hypernet import WHICH, HyperSupernet
 
 if TYPE_CHECKING:
     from nasflow.ir import Point, Space
@@ -107,6 +107,7 @@ class HypernetWeights(SharedWeights):
                 raise ConfigError(
                     f"evaluator.{name}: expected a whole number from 1, got {value!r}"
                 )
+        check_option("evaluator.made", made, WHICH)
         super().__init__(data, **shared)
         if self.recipe.compile:
             raise ConfigError(

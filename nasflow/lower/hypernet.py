@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasflow.errors import ConfigError, SpaceError, nearest
+from nasflow.errors import SpaceError, check_option
 from nasflow.ir.flow import Spans
 from nasflow.ir.space import Space
 from nasflow.lower.child import Child
 from nasflow.lower.elastic import Supernet, drawn
 
 Which = Literal["all", "pointwise"]
+WHICH: Final = get_args(Which)
 BINS: Final = 8
 """Parts of an axis for each of which the network is told how much a child has of it."""
 LOOKED_AT: Final = 64
@@ -128,11 +129,7 @@ class HyperSupernet(Supernet):
         which: Which = "all",
     ) -> None:
         super().__init__(space, seed)
-        if which not in get_args(Which):
-            raise ConfigError(
-                f"hypernet: expected one of {', '.join(get_args(Which))}, got {which!r}"
-                f"{nearest(str(which), get_args(Which))}"
-            )
+        check_option("which", which, WHICH)
         self.made = self._chosen(which)
         if not self.made:
             raise SpaceError(

@@ -12,13 +12,14 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from nasflow.errors import ConfigError, SpaceError, nearest
+from nasflow.errors import SpaceError, check_option
 from nasflow.ir.expression import Decision, Scalar
 from nasflow.ir.space import Point, Space
 from nasflow.lower.program import Edges, Mix, Run
 from nasflow.lower.relax import Builder, Unmixable
 
 Hold = Literal["biggest", "smallest"]
+HOLDS: Final = get_args(Hold)
 SPREAD: Final = 1e-3
 """Deviation of the architecture parameters' start (the authors' code)."""
 
@@ -35,11 +36,7 @@ def unmixed(space: Space, hold: Hold = "biggest") -> tuple[Point, dict[str, str]
         ConfigError: ``hold`` is neither of the two.
         SpaceError: what cannot be summed depends on no decision that is left, or nothing is left.
     """
-    if hold not in get_args(Hold):
-        raise ConfigError(
-            f"evaluator.hold: expected one of {', '.join(get_args(Hold))}, got {hold!r}"
-            f"{nearest(str(hold), get_args(Hold))}"
-        )
+    check_option("hold", hold, HOLDS)
     held: Point = {}
     reasons: dict[str, str] = {}
     while True:

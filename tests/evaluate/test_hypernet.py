@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 
 from nasflow import ir
-from nasflow.evaluate.hypernet import Making
+from nasflow.errors import ConfigError
+from nasflow.evaluate.hypernet import HypernetWeights, Making
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.sharing import Gradients
 from nasflow.lower.hypernet import HyperSupernet
@@ -45,3 +49,9 @@ def test_a_strategy_that_combines_gradients_gets_those_of_each_path() -> None:
         trained.append({k: v.detach().clone() for k, v in net.state_dict().items()})
     for name, value in trained[0].items():
         assert torch.allclose(value, trained[1][name], atol=1e-5), name
+
+
+def test_an_unknown_value_is_named_as_it_was_set() -> None:
+    nothing: Any = None
+    with pytest.raises(ConfigError, match=r"^evaluator\.made: expected one of .* mean 'pointwise'"):
+        HypernetWeights(nothing, nothing, made="points")
