@@ -16,7 +16,7 @@ from nasflow.errors import NasflowError, SpaceError
 from nasflow.ir.bind import Binder
 from nasflow.ir.compile import Block, Compiled
 from nasflow.ir.expression import Scalar
-from nasflow.ir.graph import Graph, Node
+from nasflow.ir.graph import Graph, alone
 from nasflow.ir.operation import Applied, applied
 from nasflow.ir.space import Space
 from nasflow.ir.types import Type
@@ -293,12 +293,8 @@ class Builder:
     ) -> list[Way]:
         if content.idle:
             return [Way((), inputs[0].value, inputs[0].type)]
-        count = len(inputs)
-        node = Node("layer", content, tuple(range(count)), "layer")
-        results = range(count, count + len(content.outputs))
-        graph = Graph("layer", content.inputs, [node], tuple(results))
         weights = f"{path.rpartition('/')[0]}/{step.weights}"
-        return self.run(path, f"{weights} {content.key}", graph, inputs)
+        return self.run(path, f"{weights} {content.key}", alone(content, "layer"), inputs)
 
     def _gated(
         self, step: Compiled, values: list[Any], path: str, context: When
