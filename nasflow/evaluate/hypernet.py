@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nasflow.data import Dataset
-from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError
+from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError, check_option
 from nasflow.evaluate.checkpoint import write_bytes
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report
@@ -22,7 +22,7 @@ from nasflow.evaluate.supernet import Observe, SharedWeights, fill
 from nasflow.evaluate.train import Train
 from nasflow.evaluate.training import Target
 from nasflow.lower.child import Child
-from nasflow.lower.hypernet import Hypernetwork
+from nasflow.lower.hypernet import WHICH, HyperSupernet
 
 if TYPE_CHECKING:
     from nasflow.ir import Point, Space
@@ -38,7 +38,7 @@ class Making(Sharing):
     A strategy that has ``update`` beside ``rank`` combines gradients as they have come to the hypernetwork.
     """
 
-    def __init__(self, net: Hypernetwork, *rest: Any) -> None:
+    def __init__(self, net: HyperSupernet, *rest: Any) -> None:
         super().__init__(net, *rest)
         self.net = net
         own = {id(weight) for weight in (*net.hypernet.parameters(), net.scales)}
@@ -75,7 +75,7 @@ class Making(Sharing):
 class HypernetWeights(SharedWeights):
     """Train a hypernetwork over random networks of the space, let the strategy rank by it, then train.
 
-    Before anything is asked for, the run trains a `Hypernetwork` by ``recipe`` along the strategy's
+    Before anything is asked for, the run trains a `HyperSupernet` by ``recipe`` along the strategy's
     paths (resumed from its last epoch when killed), then calls the strategy's ``rank`` with a
     function from a point to the validation accuracy with the weights made for it, norms measured
     anew (what was scored is not scored again after a kill), and hands the ranking to its ``learn``.
@@ -107,6 +107,7 @@ class HypernetWeights(SharedWeights):
                 raise ConfigError(
                     f"evaluator.{name}: expected a whole number from 1, got {value!r}"
                 )
+        check_option("evaluator.made", made, WHICH)
         super().__init__(data, **shared)
         if self.recipe.compile:
             raise ConfigError(
@@ -193,23 +194,23 @@ class HypernetWeights(SharedWeights):
         return super().judge(child, graph)
 
     @property
-    def net(self) -> Hypernetwork:
+    def net(self) -> HyperSupernet:
         """Return the supernet with the trained hypernetwork, made at the first call."""
         if self._net is None:
             self._load()
             assert self._arrays is not None
-            net = Hypernetwork(self.own_space, **self.made_by).requires_grad_(False)
+            net = HyperSupernet(self.own_space, **self.made_by).requires_grad_(False)
             fill(net, self._arrays, pick_device(self.device), str(self.weights))
             for name in net.made:  # what is written to must not be in read-only memory
                 target = net.weight(name)
                 target.data = target.data.clone()
             self._net = net
         found = self._net
-        assert isinstance(found, Hypernetwork)
+        assert isinstance(found, HyperSupernet)
         return found
 
-    def _shared(self, space: Space, rules: Any, seed: int) -> Hypernetwork:
-        return Hypernetwork(space, seed, **self.made_by)
+    def _shared(self, space: Space, rules: Any, seed: int) -> HyperSupernet:
+        return HyperSupernet(space, seed, **self.made_by)
 
     def _watched(self, training: Sharing) -> dict[str, float]:
         before, self._net = self._net, training.supernet

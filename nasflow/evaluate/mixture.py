@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasflow.data import Dataset, Split
-from nasflow.errors import ConfigError, RunError
+from nasflow.errors import ConfigError, RunError, check_option
 from nasflow.evaluate.bilevel import first_order, second_order
 from nasflow.evaluate.checkpoint import write_bytes
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, space_of
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.train import Train, image_size, own_randomness
-from nasflow.lower.mixed import Hold, Mixed
+from nasflow.lower.mixed import HOLDS, Hold, Mixed
 
 SHARES = Path("mixture") / "shares.json"
 BETAS = (0.5, 0.999)  # of Adam on the architecture (Liu et al., 2019, appendix A.1.2)
@@ -62,6 +62,7 @@ class Mixture:
         device: str = "auto",
         **recipe: Any,
     ) -> None:
+        check_option("evaluator.hold", hold, HOLDS)
         if order not in (1, 2):
             raise ConfigError(f"evaluator.order: expected 1 or 2, got {order!r}")
         self.data, self.judge, self.space, self.order, self.device = (

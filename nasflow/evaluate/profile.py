@@ -29,7 +29,7 @@ from nasflow.evaluate.latency_table import (
     read,
     runs,
 )
-from nasflow.ir.graph import Graph, Node
+from nasflow.ir.graph import Graph, alone
 from nasflow.ir.operation import Applied
 from nasflow.ir.types import Type
 from nasflow.lower import to_torch
@@ -221,12 +221,8 @@ def _rounds(probes: dict[str, Probe], setting: Setting, rng: random.Random) -> d
 
 def _probe(name: str, content: Applied, setting: Setting) -> Probe:
     """Return a network of that operation alone, as the lowering writes it."""
-    count = len(content.inputs)
-    node = Node("operation", content, tuple(range(count)), "operation")
-    results = range(count, count + len(content.outputs))
-    graph = Graph("Probe", content.inputs, [node], results)
     try:
-        return _module_probe(graph, setting)
+        return _module_probe(alone(content, "operation"), setting)
     except (NasflowError, RuntimeError, ValueError, TypeError) as error:
         text = " ".join(str(error).split())[:200]
         raise RunError(f"profile: {name} cannot be run alone: {text}") from error

@@ -199,6 +199,13 @@ class Graph:
         yield self
 
 
+def alone(content: Applied, name: str) -> Graph:
+    """Return the graph of one operation, which gives all that the operation makes."""
+    count = len(content.inputs)
+    node = Node(name, content, tuple(range(count)), name)
+    return Graph(name, content.inputs, [node], range(count, count + len(content.outputs)))
+
+
 def types_of(inputs: Sequence[Type], nodes: Sequence[Node]) -> list[Type]:
     """Return the types of a graph's values, in the order of their ids."""
     types = list(inputs)

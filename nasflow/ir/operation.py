@@ -17,6 +17,8 @@ from nasflow.ir.weight import Weight
 
 OPERATIONS: Final[dict[str, type[Operation]]] = {}
 """Every declared operation by name."""
+PLAIN_CALL: Final = "{self}({all})"
+"""The expression of what is built and called with the inputs alone, see :class:`Source`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def module(
 ) -> Source:
     """Return the source of an operation that is an ``nn.Module``; keywords are (value, default)."""
     named = tuple((name, value, default) for name, (value, default) in keyword.items())
-    return Source("{self}({all})", build=Call(callee, positional, named))
+    return Source(PLAIN_CALL, build=Call(callee, positional, named))
 
 
 class Operation:

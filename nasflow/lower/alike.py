@@ -79,15 +79,17 @@ class _Looked:
         self.parts: dict[str, set[int]] = {}
         rng = random.Random(0)
         quiet = 0
+        with_each_option = list(biggest(supernet.space))
         random_ones = (drawn(supernet.space, rng) for _ in range(MOST_LOOKED_AT))
-        for point in itertools.chain(biggest(supernet.space), random_ones):
+        for number, point in enumerate(itertools.chain(with_each_option, random_ones)):
             known = self._known
             try:
                 child = supernet.at(point)
             except SpaceError:
                 continue  # it needs weights that are not there
             self._look(child.segment.placed())
-            quiet = 0 if self._known > known else quiet + 1
+            is_random = number >= len(with_each_option)
+            quiet = quiet + 1 if is_random and self._known == known else 0
             if quiet >= QUIET:
                 break
 

@@ -93,18 +93,17 @@ def _own(buffer: Tensor | None, constant: bool, tables: dict[int, Tensor]) -> Te
 def _entries(plan: Plan) -> Iterator[Entry]:
     """Yield what the module of a segment holds: what shares weights comes once."""
     seen = set()
-    for part, step in zip(plan.segment.parts, plan.steps, strict=True):
+    for part, (_, run, _, slot, pull, *_) in zip(plan.segment.parts, plan.steps, strict=True):
         if part.attribute in seen:
             continue
         seen.add(part.attribute)
-        slot = step[3]
         if isinstance(part.laid, Segment):
-            yield part.attribute, step[1], None, slot, ()
+            yield part.attribute, run, None, slot, ()
             continue
-        use = part.laid
-        trainable = {weight.name: weight.trainable for weight in use.content.weights}
-        pulled = [(name, shared, cut, trainable[name]) for name, shared, cut in use.step[3]]
-        made = ready(use.content)
+        content = part.laid.content
+        trainable = {weight.name: weight.trainable for weight in content.weights}
+        pulled = [(name, shared, cut, trainable[name]) for name, shared, cut in pull.pulled]
+        made = ready(content)
         if made.module is not None or pulled:
             mould = None if made.module is None else made.mould(plan.like)
             yield part.attribute, None, mould, slot, tuple(pulled)

@@ -71,7 +71,7 @@ class Child(nn.Module):
         for key, use in self.segment.uses():
             if not use.content.weights:
                 continue
-            for name, shared, cut in self._planner.step(use)[3]:
+            for name, shared, cut in self._planner.action(use).pulled:
                 found[f"{key}.{name}" if name else key] = shared if cut is None else cut(shared)
             own = self._modules.get(key)
             if own is not None:

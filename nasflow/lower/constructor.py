@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from nasflow.errors import GraphError
-from nasflow.lower import expression as ex
-from nasflow.lower import names
+from nasflow.lower import names, syntax
 from nasflow.lower.family import Family
 from nasflow.lower.form import (
     MISSING,
@@ -29,40 +28,40 @@ Pair = tuple[Slot, Bound]
 
 
 @dataclass(slots=True)
-class Part:
-    """A form with the values of its own slots and the parts inside it."""
+class FilledForm:
+    """A form with the values of its own slots, and such forms inside it."""
 
     form: Form
     values: list[Pair]
-    parts: list[Part] = field(default_factory=list)
+    inside: list[FilledForm] = field(default_factory=list)
     flag: Pair | None = None  # of an optional node: whether an instance has it
 
 
-def parts_of(family: Family, families: Sequence[Family]) -> list[Part]:
-    """Return the part of each node of a class."""
+def filled_forms(family: Family, families: Sequence[Family]) -> list[FilledForm]:
+    """Return the form of each node of a class with its values."""
     found = []
     for i, form in enumerate(family.forms):
         pairs = iter(zip(family.slots[i], family.bound[i], strict=True))
         flag = next(pairs) if i in family.optional else None
-        part = _part(form, pairs, families)
-        part.flag = flag
-        found.append(part)
+        filled = _filled(form, pairs, families)
+        filled.flag = flag
+        found.append(filled)
     return found
 
 
-def _part(form: Form, pairs: Iterator[Pair], families: Sequence[Family]) -> Part:
+def _filled(form: Form, pairs: Iterator[Pair], families: Sequence[Family]) -> FilledForm:
     if isinstance(form, OpForm):
         count = len(form.positional) + len(form.keyword) + len(form.constants)
-        return Part(form, [next(pairs) for _ in range(count)])
+        return FilledForm(form, [next(pairs) for _ in range(count)])
     if isinstance(form, BlockForm):
-        return Part(form, [next(pairs) for _ in families[form.family].parameters])
+        return FilledForm(form, [next(pairs) for _ in families[form.family].parameters])
     if isinstance(form, UnrolledForm):
-        return Part(form, [], [_part(inner, pairs, families) for inner in form.forms])
-    part = Part(form, [])
+        return FilledForm(form, [], [_filled(inner, pairs, families) for inner in form.forms])
+    filled = FilledForm(form, [])
     for run in form.runs:
-        part.values.append(next(pairs))
-        part.parts.append(_part(run, pairs, families))
-    return part
+        filled.values.append(next(pairs))
+        filled.inside.append(_filled(run, pairs, families))
+    return filled
 
 
 class Constructor:
@@ -72,27 +71,27 @@ class Constructor:
         self.parameters = family.parameters
         self.families = families
 
-    def build(self, part: Part) -> ast.expr | None:
+    def build(self, filled: FilledForm) -> ast.expr | None:
         """Return the module that a node keeps, or None where it keeps none."""
-        built = self._build(part)
-        if part.flag is None or built is None:
+        built = self._build(filled)
+        if filled.flag is None or built is None:
             return built
-        nothing = ex.call(ex.dotted("nn.Identity"), [])
-        return ast.IfExp(self._value(part.flag), built, nothing)
+        nothing = syntax.call(syntax.dotted("nn.Identity"), [])
+        return ast.IfExp(self._value(filled.flag), built, nothing)
 
-    def _build(self, part: Part) -> ast.expr | None:
-        form = part.form
+    def _build(self, filled: FilledForm) -> ast.expr | None:
+        form = filled.form
         if isinstance(form, LoopForm):
-            return self._loop(form, part)
+            return self._loop(form, filled)
         if isinstance(form, UnrolledForm):
-            return self._unrolled(form, part)
+            return self._unrolled(form, filled)
         if isinstance(form, OpForm) and not form.callee:
             return None
-        return self._call(part, {})
+        return self._call(filled, {})
 
-    def shape(self, part: Part) -> list[ast.expr]:
+    def shape(self, filled: FilledForm) -> list[ast.expr]:
         """Return the arguments of torch.empty for a bare tensor."""
-        tree = self._value(part.values[0])
+        tree = self._value(filled.values[0])
         if isinstance(tree, ast.Tuple) and tree.elts:
             return tree.elts
         return [tree]
@@ -100,23 +99,23 @@ class Constructor:
     def _value(self, pair: Pair) -> ast.expr:
         return to_tree(pair[1], self.parameters, inside=False)
 
-    def _call(self, part: Part, listed: dict[int, ast.expr]) -> ast.expr:
+    def _call(self, filled: FilledForm, listed: dict[int, ast.expr]) -> ast.expr:
         """Return the call that builds an operation or a block; ``listed`` are loop variables."""
-        form = part.form
-        values = [listed.get(i) or self._value(pair) for i, pair in enumerate(part.values)]
+        form = filled.form
+        values = [listed.get(i) or self._value(pair) for i, pair in enumerate(filled.values)]
         if isinstance(form, BlockForm):
-            return self._block(form, part, values, set(listed))
+            return self._block(form, filled, values, set(listed))
         assert isinstance(form, OpForm)
         first = len(form.positional)
         keyword = {
             name: values[first + i]
             for i, name in enumerate(form.keyword)
-            if first + i in listed or not _is_default(part.values[first + i])
+            if first + i in listed or not _is_default(filled.values[first + i])
         }
-        return ex.call(ex.dotted(form.callee), values[:first], keyword)
+        return syntax.call(syntax.dotted(form.callee), values[:first], keyword)
 
     def _block(
-        self, form: BlockForm, part: Part, values: list[ast.expr], listed: set[int]
+        self, form: BlockForm, filled: FilledForm, values: list[ast.expr], listed: set[int]
     ) -> ast.expr:
         family = self.families[form.family]
         positional: list[ast.expr] = []
@@ -128,58 +127,58 @@ class Constructor:
                     positional.append(values[i])
                 else:
                     keyword[name] = values[i]
-            elif i in listed or not _is_default(part.values[i]):
+            elif i in listed or not _is_default(filled.values[i]):
                 keyword[name] = values[i]
-        return ex.call(ex.name(family.name), positional, keyword)
+        return syntax.call(syntax.name(family.name), positional, keyword)
 
     # -- repeats ------------------------------------------------------------------------------------
 
-    def _loop(self, form: LoopForm, part: Part) -> ast.expr:
-        elements = [self._run(*item) for item in zip(part.values, part.parts, strict=True)]
+    def _loop(self, form: LoopForm, filled: FilledForm) -> ast.expr:
+        elements = [self._run(*item) for item in zip(filled.values, filled.inside, strict=True)]
         if form.recurrence.is_chain:
-            return ex.call(ex.dotted("nn.Sequential"), elements)
+            return syntax.call(syntax.dotted("nn.Sequential"), elements)
         if len(elements) == 1 and isinstance(elements[0], ast.Starred):
             loop = elements[0].value
             assert isinstance(loop, ast.GeneratorExp)
             listed = ast.ListComp(loop.elt, loop.generators)
-            return ex.call(ex.dotted("nn.ModuleList"), [listed])
-        return ex.call(ex.dotted("nn.ModuleList"), [ast.List(elements, ast.Load())])
+            return syntax.call(syntax.dotted("nn.ModuleList"), [listed])
+        return syntax.call(syntax.dotted("nn.ModuleList"), [ast.List(elements, ast.Load())])
 
-    def _run(self, count: Pair, part: Part) -> ast.expr:
+    def _run(self, count: Pair, filled: FilledForm) -> ast.expr:
         """Return one element, or a starred comprehension, for iterations of one form."""
-        listed = [] if isinstance(part.form, LoopForm) else self._listed(part)
+        listed = [] if isinstance(filled.form, LoopForm) else self._listed(filled)
         if not listed:
-            element = self.build(part)
+            element = self.build(filled)
             assert element is not None
             bound = count[1]
             if bound.is_literal and bound.value == 1:
                 return element
-            times = ex.call(ex.name("range"), [self._value(count)])
-            return _starred(element, ex.name("_"), times)
+            times = syntax.call(syntax.name("range"), [self._value(count)])
+            return _starred(element, syntax.name("_"), times)
         taken = {parameter.name for parameter in self.parameters}
         variables: dict[int, ast.expr] = {}
         for i in listed:
-            hint = part.values[i][0].hint
+            hint = filled.values[i][0].hint
             chosen = names.variable(hint, taken)
             taken.add(chosen)
-            variables[i] = ex.name(chosen)
-        element = self._call(part, variables)
+            variables[i] = syntax.name(chosen)
+        element = self._call(filled, variables)
         targets = list(variables.values())
         if len(listed) == 1:
-            return _starred(element, targets[0], self._sequence(part.values[listed[0]]))
+            return _starred(element, targets[0], self._sequence(filled.values[listed[0]]))
         target = ast.Tuple(targets, ast.Load())
-        bounds = [part.values[i][1] for i in listed]
+        bounds = [filled.values[i][1] for i in listed]
         if all(bound.is_literal for bound in bounds):
             rows = tuple(zip(*(bound.value for bound in bounds), strict=True))
-            return _starred(element, target, ex.literal(rows))
-        columns = [self._sequence(part.values[i]) for i in listed]
+            return _starred(element, target, syntax.literal(rows))
+        columns = [self._sequence(filled.values[i]) for i in listed]
         strict = {"strict": ast.Constant(True)}
-        return _starred(element, target, ex.call(ex.name("zip"), columns, strict))
+        return _starred(element, target, syntax.call(syntax.name("zip"), columns, strict))
 
-    def _listed(self, part: Part) -> list[int]:
+    def _listed(self, filled: FilledForm) -> list[int]:
         """Return which slots differ between the iterations."""
         found = []
-        for i, (_, bound) in enumerate(part.values):
+        for i, (_, bound) in enumerate(filled.values):
             value = bound.value
             if bound.parameter >= 0:
                 value = self.parameters[bound.parameter].values[0]
@@ -192,22 +191,22 @@ class Constructor:
         if bound.is_literal:
             span = _as_range(bound.value)
             if span is not None:
-                return ex.call(ex.name("range"), [ex.literal(v) for v in span])
+                return syntax.call(syntax.name("range"), [syntax.literal(v) for v in span])
         return self._value(pair)
 
-    def _unrolled(self, form: UnrolledForm, part: Part) -> ast.expr | None:
+    def _unrolled(self, form: UnrolledForm, filled: FilledForm) -> ast.expr | None:
         keys: list[ast.expr | None] = []
         values: list[ast.expr] = []
-        for name, inner in zip(form.names, part.parts, strict=True):
+        for name, inner in zip(form.names, filled.inside, strict=True):
             if isinstance(inner.form, OpForm) and inner.form.callee in ("parameter", "buffer"):
                 raise GraphError(f"{name}: an iteration of a repeat cannot be a bare tensor")
             built = self.build(inner)
             if built is not None:
-                keys.append(ex.literal(name))
+                keys.append(syntax.literal(name))
                 values.append(built)
         if not keys:
             return None
-        return ex.call(ex.dotted("nn.ModuleDict"), [ast.Dict(keys, values)])
+        return syntax.call(syntax.dotted("nn.ModuleDict"), [ast.Dict(keys, values)])
 
 
 FIRST: Final = ("in_channels", "in_features", "out_channels", "out_features", "out", "width")

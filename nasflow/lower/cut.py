@@ -15,7 +15,7 @@ from nasflow.ir.flow import Spans
 from nasflow.ir.weight import Weight
 from nasflow.lower.resample import mapped, resample
 
-KEPT: Final = 1 << 14
+MOST_KEPT: Final = 1 << 14
 
 Steps = tuple[tuple[tuple[int, ...], Tensor], ...]
 """(size, matrix) for each size on the way from a shared kernel to a child's."""
@@ -44,8 +44,8 @@ class Cut:
     geometry: tuple[Any, ...] | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether what is taken is the result: nothing is resampled or mapped."""
+    def plain(self) -> bool:
+        """Whether the window is the result: nothing is joined, gathered, resampled or mapped."""
         return not (self.resized or self.steps or self.gathers or self.blocks)
 
     def __call__(self, shared: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Cut:
     def copy(self, shared: Tensor) -> Tensor:
         """Return the part that the child takes, in memory of its own; autograd is off."""
         found = self.at_once(shared)
-        if self.whole:
+        if self.plain:
             return found.clone()
         return self.shaped(found, [matrix for _, matrix in self.steps])
 
@@ -134,7 +134,7 @@ def _middle(size: int, taken: int) -> slice:
     return slice(start, start + taken)
 
 
-@functools.lru_cache(KEPT)
+@functools.lru_cache(MOST_KEPT)
 def _blocks(entries: tuple[int, ...]) -> tuple[int, int] | None:
     """Return the stride and the length of evenly spaced blocks, None where entries are not such."""
     length = next((i for i, (a, b) in enumerate(pairwise(entries), 1) if b != a + 1), len(entries))

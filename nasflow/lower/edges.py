@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nasflow.lower.way import Edges, Mix, Way
+from nasflow.lower.program import Edges, Mix, Way
 
 if TYPE_CHECKING:
-    from nasflow.lower.ways import Builder
+    from nasflow.lower.relax import Builder
 
 
 def paired(builder: Builder, inputs: Sequence[Way]) -> list[Way]:

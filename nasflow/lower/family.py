@@ -10,8 +10,7 @@ from typing import Any, Final
 from nasflow.errors import GraphError
 from nasflow.ir.graph import REPEAT, Graph
 from nasflow.ir.operation import Applied
-from nasflow.lower import expression as ex
-from nasflow.lower import names
+from nasflow.lower import names, syntax
 from nasflow.lower.form import (
     MISSING,
     BlockForm,
@@ -176,7 +175,7 @@ class Families:
             text = node.content.op.support.strip()
             if text and text not in self.support and self._mentions(node.content, text):
                 self.support.append(text)
-                self._taken |= ex.defined(text)
+                self._taken |= syntax.defined(text)
         self.functions = frozenset(self._taken)
 
     def _mentions(self, content: Applied, support: str) -> bool:
@@ -184,7 +183,7 @@ class Families:
         form, _ = self.describe(content)
         assert isinstance(form, OpForm)
         words = set(re.findall(r"\w+", f"{form.callee} {form.forward}"))
-        return not words.isdisjoint(ex.defined(support))
+        return not words.isdisjoint(syntax.defined(support))
 
     def _add(self, graphs: Sequence[Graph], label: str) -> None:
         """Make the classes of sub-graphs of one name."""

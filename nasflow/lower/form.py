@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nasflow.ir.expression import Scalar
-from nasflow.ir.operation import Applied
-
-PLAIN_CALL: Final = "{self}({all})"
+from nasflow.ir.operation import PLAIN_CALL, Applied
 
 
 class Each(tuple[Scalar, ...]):

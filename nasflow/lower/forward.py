@@ -8,14 +8,13 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from nasflow.ir.graph import Graph
-from nasflow.lower import expression as ex
-from nasflow.lower import names
-from nasflow.lower.constructor import Part
+from nasflow.lower import names, syntax
+from nasflow.lower.constructor import FilledForm
 from nasflow.lower.family import Family
 from nasflow.lower.form import BlockForm, LoopForm, OpForm, UnrolledForm, is_module
-from nasflow.lower.naming import Naming
 from nasflow.lower.parameters import to_tree
 from nasflow.lower.step import LIGHT, Make, Step
+from nasflow.lower.variables import Variables
 
 LONGEST: Final = 84
 """Characters of an expression that others are written in."""
@@ -35,7 +34,7 @@ class Forward:
     def __init__(
         self,
         family: Family,
-        parts: Sequence[Part],
+        forms: Sequence[FilledForm],
         families: Sequence[Family],
         reserved: Collection[str] = (),
         *,
@@ -51,17 +50,17 @@ class Forward:
         self.steps: list[Step] = []
         self.used: set[int] = set()  # parameters that forward mentions
         ids = list(range(self.count))
-        for node, part in zip(graph.nodes, parts, strict=True):
-            own = ex.attribute_of(ex.name("self"), names.attribute(node.weights))
+        for node, filled in zip(graph.nodes, forms, strict=True):
+            own = syntax.attribute_of(syntax.name("self"), names.attribute(node.weights))
             taken = tuple(ids[value] for value in node.inputs)
-            ids += self._add(node.name, part, taken, own, len(node.content.outputs))
+            ids += self._add(node.name, filled, taken, own, len(node.content.outputs))
             if self.steps and isinstance(node.content, Graph):
                 self.steps[-1].carried = node.content.input_names
         self.results = tuple(ids[value] for value in graph.results)
         self.maker = {value: step for step in self.steps for value in step.outputs}
         self.statements = self._nest()
-        self.naming = Naming(self, self.statements)
-        self.arguments = self.naming.arguments
+        self.variables = Variables(self, self.statements)
+        self.arguments = self.variables.arguments
 
     @property
     def result(self) -> str:
@@ -74,30 +73,32 @@ class Forward:
     # -- steps --------------------------------------------------------------------------------------
 
     def _add(
-        self, name: str, part: Part, inputs: tuple[int, ...], own: ast.expr, width: int
+        self, name: str, filled: FilledForm, inputs: tuple[int, ...], own: ast.expr, width: int
     ) -> list[int]:
         """Add the step(s) of a node; return its values."""
-        form = part.form
+        form = filled.form
         if isinstance(form, UnrolledForm):
             ids = list(inputs)
-            for inner_name, inner, taken in zip(form.names, part.parts, form.inputs, strict=True):
-                place = ast.Subscript(own, ex.literal(inner_name), ast.Load())
+            for inner_name, inner, taken in zip(
+                form.names, filled.inside, form.inputs, strict=True
+            ):
+                place = ast.Subscript(own, syntax.literal(inner_name), ast.Load())
                 label = f"{name}_{inner_name}"
                 values = tuple(ids[value] for value in taken)
                 ids += self._add(label, inner, values, place, inner.form.outputs)
             return [ids[value] for value in form.results]
         outputs = tuple(range(self.count, self.count + width))
         self.count += width
-        step = Step(name, inputs, outputs, self._maker(part, own), "block")
+        step = Step(name, inputs, outputs, self._maker(filled, own), "block")
         step.mentions = (1,) * len(inputs)
         if isinstance(form, OpForm):
             step.kind = form.kind
-            step.mentions = ex.mentions(form.forward, form.support, len(inputs))
+            step.mentions = syntax.mentions(form.forward, form.support, len(inputs))
             several = form.kind != "Add" or len(inputs) > 1  # a sum of one value is that value
-            step.is_fresh = form.kind in FRESH and part.flag is None and several
+            step.is_fresh = form.kind in FRESH and filled.flag is None and several
             if form.forward in IN_PLACE:
                 text = IN_PLACE[form.forward]
-                step.overwrite = lambda inputs: ex.fill(text, inputs)
+                step.overwrite = lambda inputs: syntax.fill(text, inputs)
         elif isinstance(form, LoopForm):
             step.kind = "loop"
             if not is_module(form):
@@ -114,16 +115,16 @@ class Forward:
         }
         return labels.pop() if len(labels) == 1 else names.singular(name)
 
-    def _maker(self, part: Part, own: ast.expr) -> Make:
-        form = part.form
+    def _maker(self, filled: FilledForm, own: ast.expr) -> Make:
+        form = filled.form
         if not isinstance(form, OpForm) or is_module(form):
-            return lambda inputs: ex.call(own, inputs)
+            return lambda inputs: syntax.call(own, inputs)
         first = len(form.positional) + len(form.keyword)
         constants = {}
-        for key, (_, bound) in zip(form.constants, part.values[first:], strict=True):
+        for key, (_, bound) in zip(form.constants, filled.values[first:], strict=True):
             self.used |= bound.parameters()
             constants[key] = to_tree(bound, self.parameters, inside=True)
-        return lambda inputs: ex.fill(form.forward, inputs, constants, own, form.support)
+        return lambda inputs: syntax.fill(form.forward, inputs, constants, own, form.support)
 
     # -- statements ---------------------------------------------------------------------------------
 
@@ -187,7 +188,7 @@ class Forward:
         step.heavy = step.kind in HEAVY
         step.depth = 0 if self._is_tensor(step) else 1
         if not step.loop:
-            step.length = len(ex.write(step.make([ex.name("")] * len(step.inputs))))
+            step.length = len(syntax.write(step.make([syntax.name("")] * len(step.inputs))))
 
     @staticmethod
     def _is_tensor(step: Step) -> bool:
@@ -210,36 +211,37 @@ class Forward:
 
     def lines(self) -> Iterator[str]:
         """Yield the statements of the method, one on each line, unbroken."""
-        statements, naming = self.statements, self.naming
-        tree = naming.tree
+        statements, variables = self.statements, self.variables
+        tree = variables.tree
         for i, step in enumerate(statements):
             if step.loop:
-                yield from self._loop(step, i, naming)
+                yield from self._loop(step, i, variables)
                 continue
             if step.onto is not None:
-                term = ex.write(tree(step.inputs[1 - step.onto]))
-                yield f"{naming.assign(i, step)[0]} += {term}"
+                term = syntax.write(tree(step.inputs[1 - step.onto]))
+                yield f"{variables.assign(i, step)[0]} += {term}"
                 continue
-            value = ex.write(step.make([tree(v) for v in step.inputs]))
-            yield f"{', '.join(naming.assign(i, step))} = {value}"
+            value = syntax.write(step.make([tree(v) for v in step.inputs]))
+            yield f"{', '.join(variables.assign(i, step))} = {value}"
         results = [tree(value) for value in self.results]
-        values = [ex.write(result) for result in results]
+        values = [syntax.write(result) for result in results]
         yield f"return {', '.join(values)}"
 
-    def _loop(self, step: Step, i: int, naming: Naming) -> Iterator[str]:
+    def _loop(self, step: Step, i: int, variables: Variables) -> Iterator[str]:
         loop = step.loop
         assert loop is not None and step.own is not None
         before = [step.inputs[value] if value >= 0 else None for value in loop.start]
-        outer = {k: naming.tree(step.inputs[k]) for kind, k in loop.takes if kind == "outer"}
-        starts = [None if value is None else ex.write(naming.tree(value)) for value in before]
-        state = naming.state(i, step, before)
+        tree = variables.tree
+        outer = {k: tree(step.inputs[k]) for kind, k in loop.takes if kind == "outer"}
+        starts = [None if value is None else syntax.write(tree(value)) for value in before]
+        state = variables.state(i, step, before)
         late = [(a, b) for a, b in zip(state, starts, strict=True) if b is not None and a != b]
         if late:
             yield f"{', '.join(a for a, _ in late)} = {', '.join(b for _, b in late)}"
-        item = naming.variable(step.item, {*state, *naming.live(i)})
-        inputs = [ex.name(state[k]) if kind == "state" else outer[k] for kind, k in loop.takes]
-        made = ex.write(ex.call(ex.name(item), inputs))
-        yield f"for {item} in {ex.write(step.own)}:"
+        item = variables.variable(step.item, {*state, *variables.live(i)})
+        inputs = [syntax.name(state[k]) if kind == "state" else outer[k] for kind, k in loop.takes]
+        made = syntax.write(syntax.call(syntax.name(item), inputs))
+        yield f"for {item} in {syntax.write(step.own)}:"
         targets = ["_"] * step.width
         for position, (kind, k) in enumerate(loop.update):
             if kind == "output":
@@ -247,7 +249,7 @@ class Forward:
         moved = [(state[p], state[k]) for p, (kind, k) in enumerate(loop.update) if kind == "state"]
         moved = [(a, b) for a, b in moved if a != b]
         if step.width > 1 and moved:
-            fresh = [naming.fresh(f"next_{target}", {*state}) for target in targets]
+            fresh = [variables.fresh(f"next_{target}", {*state}) for target in targets]
             yield f"    {', '.join(fresh)} = {made}"
             moved += [(a, b) for a, b in zip(targets, fresh, strict=True) if a != "_"]
         elif step.width > 1:

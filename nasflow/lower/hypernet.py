@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasflow.errors import ConfigError, SpaceError, nearest
+from nasflow.errors import SpaceError, check_option
+from nasflow.ir.flow import Spans
 from nasflow.ir.space import Space
 from nasflow.lower.child import Child
 from nasflow.lower.elastic import Supernet, drawn
-from nasflow.lower.shares import Use
 
 Which = Literal["all", "pointwise"]
+WHICH: Final = get_args(Which)
 BINS: Final = 8
 """Parts of an axis for each of which the network is told how much a child has of it."""
 LOOKED_AT: Final = 64
@@ -73,7 +74,15 @@ class HyperNet(nn.Module):
             self.part.weight.mul_(START)
 
     def forward(self, code: Tensor, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the entries, of unit variance, of the weights that ``parts`` has the codes of."""
+        """Return the entries, of unit variance, of the weights that ``parts`` has the codes of.
+
+        Args:
+            code: of the child, (code,).
+            parts: for each name the code of the part that the child takes, (local,).
+
+        Returns:
+            for each name all entries of the weight, (sizes[name],).
+        """
         names = list(parts)
         rows = torch.tensor([row for name in names for row in self.rows[name]], device=code.device)
         counts = [self.counts[name] for name in names]
@@ -93,7 +102,7 @@ class HyperNet(nn.Module):
         }
 
 
-class Hypernetwork(Supernet):
+class HyperSupernet(Supernet):
     """A supernet with a `HyperNet` that makes the matrices in which its children differ.
 
     Made are the weights of convolutions and linear layers that not every child takes whole; with
@@ -106,6 +115,7 @@ class Hypernetwork(Supernet):
     their gradients on to the network that made them.
 
     Raises:
+        ConfigError: ``which`` is neither of the two.
         SpaceError: there is no such weight.
     """
 
@@ -119,11 +129,7 @@ class Hypernetwork(Supernet):
         which: Which = "all",
     ) -> None:
         super().__init__(space, seed)
-        if which not in get_args(Which):
-            raise ConfigError(
-                f"hypernet: expected one of {', '.join(get_args(Which))}, got {which!r}"
-                f"{nearest(str(which), get_args(Which))}"
-            )
+        check_option("which", which, WHICH)
         self.made = self._chosen(which)
         if not self.made:
             raise SpaceError(
@@ -153,7 +159,7 @@ class Hypernetwork(Supernet):
             except SpaceError:
                 continue
             count += 1
-            whole.update({name for name, use in taken(child) if self._whole(name, use)})
+            whole.update({name for name, spans in taken(child) if self._whole(name, spans)})
         self._children.clear()
         return [
             name
@@ -170,8 +176,7 @@ class Hypernetwork(Supernet):
             and shared.weight.name == "weight"
         ]
 
-    def _whole(self, name: str, use: Use) -> bool:
-        spans = next(spans for own, spans in use.takes.values() if own == name)
+    def _whole(self, name: str, spans: Spans) -> bool:
         shape = self.shares.shared[name].shape
         return all(len(span) == size for span, size in zip(spans, shape, strict=True))
 
@@ -179,7 +184,7 @@ class Hypernetwork(Supernet):
         """Put the made weights of a child in place; with gradients on, `settle` must follow."""
         like = self.scales
         wanted = set(self.made)
-        parts = {name: _part(use, name) for name, use in taken(child) if name in wanted}
+        parts = {name: _part(spans) for name, spans in taken(child) if name in wanted}
         self._pending = []
         if not parts:
             return
@@ -221,11 +226,10 @@ class Hypernetwork(Supernet):
         return super().extract(point)
 
 
-def taken(child: Child) -> Iterator[tuple[str, Use]]:
-    """Yield (name of a shared weight, operation that takes it) of a child."""
+def taken(child: Child) -> Iterator[tuple[str, Spans]]:
+    """Yield (name of a shared weight, spans of its axes) for all that a child takes."""
     for _, use in child.uses():
-        for name, _ in use.takes.values():
-            yield name, use
+        yield from use.takes.values()
 
 
 def is_matrix(shape: list[int], which: Which) -> bool:
@@ -235,12 +239,11 @@ def is_matrix(shape: list[int], which: Which) -> bool:
     return which == "all" or math.prod(shape[2:]) == 1
 
 
-def _part(use: Use, name: str) -> Tensor:
+def _part(spans: Spans) -> Tensor:
     """Return how much a child has of each part of a weight's first two axes, and of its kernel.
 
     For a memory of banks these are the banks that a layer writes to and reads from.
     """
-    spans = next(spans for own, spans in use.takes.values() if own == name)
     found = []
     for span in spans[:2]:
         counts = [0.0] * BINS

@@ -12,13 +12,14 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from nasflow.errors import ConfigError, SpaceError, nearest
+from nasflow.errors import SpaceError, check_option
 from nasflow.ir.expression import Decision, Scalar
 from nasflow.ir.space import Point, Space
-from nasflow.lower.way import Edges, Mix, Step
-from nasflow.lower.ways import Builder, Unmixable
+from nasflow.lower.program import Edges, Mix, Run
+from nasflow.lower.relax import Builder, Unmixable
 
 Hold = Literal["biggest", "smallest"]
+HOLDS: Final = get_args(Hold)
 SPREAD: Final = 1e-3
 """Deviation of the architecture parameters' start (the authors' code)."""
 
@@ -32,13 +33,10 @@ def unmixed(space: Space, hold: Hold = "biggest") -> tuple[Point, dict[str, str]
     (``hold="smallest"``: their first, and no), others their first.
 
     Raises:
+        ConfigError: ``hold`` is neither of the two.
         SpaceError: what cannot be summed depends on no decision that is left, or nothing is left.
     """
-    if hold not in get_args(Hold):
-        raise ConfigError(
-            f"evaluator.hold: expected one of {', '.join(get_args(Hold))}, got {hold!r}"
-            f"{nearest(str(hold), get_args(Hold))}"
-        )
+    check_option("hold", hold, HOLDS)
     held: Point = {}
     reasons: dict[str, str] = {}
     while True:
@@ -52,7 +50,7 @@ def unmixed(space: Space, hold: Hold = "biggest") -> tuple[Point, dict[str, str]
         reasons |= builder.reasons
         if builder.reasons:
             continue
-        live = names_in(program) | paired(builder.edges)
+        live = names_in(program) | in_edges(builder.edges)
         if not any(len(space.decision(name).options) > 1 for name in live):
             raise nothing(space, reasons)
         for decision in space.decisions:
@@ -68,17 +66,17 @@ def extreme(decision: Decision, hold: Hold) -> Scalar:
     return decision.options[-1 if ordered and hold == "biggest" else 0]
 
 
-def paired(edges: Sequence[Edges]) -> set[str]:
+def in_edges(edges: Sequence[Edges]) -> set[str]:
     """Return the decisions of groups of edges."""
     return {name for group in edges for slot in group.slots for name in slot}
 
 
-def names_in(program: Sequence[Step | Mix]) -> set[str]:
+def names_in(program: Sequence[Run | Mix]) -> set[str]:
     """Return the decisions that have shares in a program."""
     return {n for i in program if isinstance(i, Mix) for w, _ in i.ways for n, _ in w}
 
 
-def built(builder: Builder) -> tuple[list[int], list[Step | Mix]]:
+def built(builder: Builder) -> tuple[list[int], list[Run | Mix]]:
     """Return the values that are results, and the steps that make them."""
     values = builder.block(builder.space._block, [], builder.space.name)
     results = [builder.one(result, "the result").value for result in values]
@@ -103,6 +101,7 @@ class Mixed(nn.Module):
     ``reasons`` (`unmixed`). ``inputs`` are types, as a graph's.
 
     Raises:
+        ConfigError: ``hold`` is neither of the two.
         SpaceError: nothing can be mixed; in one line.
     """
 
@@ -114,7 +113,7 @@ class Mixed(nn.Module):
         self.inputs, self.taken = tuple(builder.types), builder.inputs
         self.parts = nn.ModuleList(builder.modules)
         self.edges = builder.edges
-        mixed = names_in(self.program) - paired(self.edges)
+        mixed = names_in(self.program) - in_edges(self.edges)
         self.decisions = [d for d in space.decisions if d.name in mixed]
         generator = torch.Generator().manual_seed(seed)
         shapes = [(len(d.options),) for d in self.decisions]

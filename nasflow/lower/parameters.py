@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from nasflow.ir.graph import Graph
 from nasflow.ir.types import Type
-from nasflow.lower import expression as ex
-from nasflow.lower import names
+from nasflow.lower import names, syntax
 from nasflow.lower.form import MISSING, Each, Slot, same
 
 VAGUE: Final = frozenset({"num_features", "num_channels", "normalized_shape", "groups", "padding"})
@@ -202,9 +201,9 @@ def to_tree(bound: Bound, parameters: Sequence[Parameter], inside: bool) -> ast.
         return ast.Tuple(items, ast.Load())
     if bound.parameter < 0:
         value = tuple(bound.value) if isinstance(bound.value, Each) else bound.value
-        return ex.literal(value)
+        return syntax.literal(value)
     name = parameters[bound.parameter].name
-    tree = ex.attribute_of(ex.name("self"), name) if inside else ex.name(name)
+    tree = syntax.attribute_of(syntax.name("self"), name) if inside else syntax.name(name)
     if bound.times == 0:
         return ast.BinOp(tree, ast.FloorDiv(), ast.Constant(2))
     if bound.times > 1:

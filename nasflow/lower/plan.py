@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +25,18 @@ Pulled = tuple[str, Tensor, "Cut | None"]
 """A weight's name, the shared tensor, and how it is cut; None for all of it."""
 State = list[Any]
 """What a child keeps for a segment: its modules, and such a list for each inner segment."""
-Step = tuple[int, Any, Any, int, "Pull", tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+PlanStep = tuple[int, Any, Any, int, "Pull", tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Kind; function or inner plan; expression around it; where the state holds its module; its
 weights; ids of the values that it takes, makes, and that nobody needs then."""
+
+
+class Action(NamedTuple):
+    """How an operation is run at its place: its kind, what runs it, what is around that, its weights."""
+
+    kind: int
+    run: Any
+    around: Any
+    pulled: list[Pulled]
 
 
 class Pull:
@@ -42,7 +51,7 @@ class Pull:
         self.shaped = [
             (i, cut, [Leaf(matrix) for _, matrix in cut.steps])
             for i, (_, _, cut) in enumerate(pulled)
-            if cut is not None and not cut.whole
+            if cut is not None and not cut.plain
         ]
 
     def weights(self) -> list[Tensor]:
@@ -82,7 +91,7 @@ class Plan:
     like: Tensor
     count: int
     results: tuple[int, ...]
-    steps: list[Step] = field(default_factory=list)
+    steps: list[PlanStep] = field(default_factory=list)
     kept: list[tuple[str, Mould | Plan]] = field(default_factory=list)
     entries: Any = None
     mould: Any = None
@@ -171,8 +180,7 @@ class Planner:
         """Return the plan of a segment, made once."""
         if segment.plan is None:
             segment.plan = self._plan(segment)
-        found: Plan = segment.plan
-        return found
+        return segment.plan
 
     def _plan(self, segment: Segment) -> Plan:
         graph = segment.graph
@@ -190,24 +198,20 @@ class Planner:
                     plan.kept.append((attribute, inner))
                 plan.steps.append((INNER, inner, None, slot, NOTHING, *ends))
                 continue
-            kind, run, around, pulled = self.step(laid)
+            kind, run, around, pulled = self.action(laid)
             if kind in (KEPT, NORM) and slot < 0:
                 slot = slots[attribute] = len(plan.kept)
                 plan.kept.append((attribute, run))
             plan.steps.append((kind, run, around, slot, Pull(pulled), *ends))
         return plan
 
-    def step(self, use: Use) -> tuple[int, Any, Any, list[Pulled]]:
-        """Return an operation's kind, what runs it, what is around that, and its weights.
+    def action(self, use: Use) -> Action:
+        """Return how an operation is run, made once."""
+        if use.action is None:
+            use.action = self._action(use)
+        return use.action
 
-        A weight is (name, the shared tensor, how it is cut); made once.
-        """
-        if use.step is None:
-            use.step = self._step(use)
-        found: tuple[int, Any, Any, list[Pulled]] = use.step
-        return found
-
-    def _step(self, use: Use) -> tuple[int, Any, Any, list[Pulled]]:
+    def _action(self, use: Use) -> Action:
         made = ready(use.content)
         kind, run = made.kind, made.run
         if isinstance(run, nn.Module):
@@ -226,7 +230,7 @@ class Planner:
                 steps = self._steps(name, weight)
                 part = cut(weight, spans, self.shared[name].shape, tensor.device, steps)
                 pulled.append((weight.name, tensor, part))
-        return kind, run, made.around, pulled
+        return Action(kind, run, made.around, pulled)
 
     def _steps(self, name: str, weight: Weight) -> Steps:
         """Return the maps on the way from a shared kernel to a child's."""

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from nasflow.ir.operation import Applied, Call
+from nasflow.ir.operation import PLAIN_CALL, Applied, Call
 from nasflow.lower.linear import linear
 from nasflow.lower.module import Undrawn, portable
 
-CALL: Final = "{self}({all})"
 MOST_KEPT: Final = 1 << 14
 
 PLAIN, WEIGHTED, OPEN, KEPT, VALUE = range(5)
@@ -61,7 +60,7 @@ class Ready:
             self.kind = PLAIN
             self.run = _function(", ".join(names), text, content.op.support)
             return
-        if source.forward != CALL:
+        if source.forward != PLAIN_CALL:
             self.around = _function(", ".join(("self", "m", *names)), text, content.op.support)
         self.kind = OPEN
         if build is not None:

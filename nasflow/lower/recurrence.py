@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 
 from nasflow.ir.graph import Graph
@@ -52,18 +52,10 @@ def _follow(graph: Graph, start: Sequence[int], outer: set[int]) -> Recurrence |
         here = tuple(("state", state.index(v)) if v in state else ("outer", v) for v in node.inputs)
         made = list(range(value, value + width))
         value += width
-        following = sorted(v for v in needed_later[i] if v in state or v in made)
         if i + 1 < len(graph.nodes):
-            then = tuple(
-                ("output", made.index(v)) if v in made else ("state", state.index(v))
-                for v in following
-            )
+            then = _sources(sorted(needed_later[i]), made, state)
         elif update is None:
-            then = tuple(
-                ("output", made.index(v)) if v in made else ("state", state.index(v))
-                for v in dict.fromkeys(graph.results)
-                if v in made or v in state
-            )
+            then = _sources(dict.fromkeys(graph.results), made, state)
         else:
             then = update
         if (takes is not None and here != takes) or (update is not None and then != update):
@@ -83,6 +75,17 @@ def _follow(graph: Graph, start: Sequence[int], outer: set[int]) -> Recurrence |
         return None
     results = tuple(state.index(v) for v in graph.results)
     return Recurrence(tuple(begun), takes, update, results)
+
+
+def _sources(
+    values: Iterable[int], made: Sequence[int], state: Sequence[int]
+) -> tuple[tuple[str, int], ...]:
+    """Return where each of the values that are there comes from: what is just made, or the state."""
+    return tuple(
+        ("output", made.index(v)) if v in made else ("state", state.index(v))
+        for v in values
+        if v in made or v in state
+    )
 
 
 def _needed(graph: Graph, outer: set[int]) -> list[set[int]]:

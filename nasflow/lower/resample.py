@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-KEPT: Final = 1 << 12
+MOST_KEPT: Final = 1 << 12
 
 
 def resample(table: Tensor, axis: int, size: int) -> Tensor:
@@ -43,7 +43,7 @@ def mapped(
     return (weight.flatten(-len(kernels[0])) @ matrix.t()).unflatten(-1, kernels[-1])
 
 
-@functools.lru_cache(KEPT)
+@functools.lru_cache(MOST_KEPT)
 def _centre(old: tuple[int, ...], new: tuple[int, ...], device: torch.device) -> Tensor:
     """Return which taps of a kernel are the centre of that smaller size, in order."""
     taps = torch.arange(math.prod(old), device=device).reshape(old)
@@ -52,7 +52,7 @@ def _centre(old: tuple[int, ...], new: tuple[int, ...], device: torch.device) ->
     return taps.flatten()
 
 
-@functools.lru_cache(KEPT)
+@functools.lru_cache(MOST_KEPT)
 def _resampling(old: int, new: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the matrix, (new, old), that interpolates positions."""
     for extra in (0, 1):

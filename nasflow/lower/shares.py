@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nasflow.errors import SpaceError
 from nasflow.ir.flow import Place, Plot, Spans
@@ -16,11 +16,14 @@ from nasflow.ir.types import Type
 from nasflow.ir.weight import Weight
 from nasflow.lower import names
 
+if TYPE_CHECKING:
+    from nasflow.lower.plan import Action, Plan
+
 TRIES: Final = 6
 """How often a child is laid out anew as later operations tell earlier ones how they read them."""
 CHANNELS: Final = ("C", "D")
 """Axes of a network's input that are channels; the others count places."""
-KEPT: Final = 1 << 13
+MOST_KEPT: Final = 1 << 13
 """How many laid sub-graphs are remembered; eight times as many operations are."""
 
 
@@ -35,7 +38,7 @@ class Use:
         spans: of its results.
         asked: the weights whose layout it asked for, see :class:`nasflow.ir.flow.Plot`.
         fits: whether there is room for its weights.
-        step: how it is run, made when first asked for.
+        action: how it is run, made when first asked for.
     """
 
     path: str
@@ -44,7 +47,7 @@ class Use:
     spans: tuple[Spans, ...]
     asked: tuple[tuple[str, int], ...] = ()
     fits: bool = False
-    step: Any = None
+    action: Action | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +84,7 @@ class Segment:
     spans: tuple[Spans, ...]
     asked: tuple[tuple[str, int], ...] = ()
     fits: bool = False
-    plan: Any = None
+    plan: Plan | None = None
 
     def uses(self, key: str = "") -> Iterator[tuple[str, Use]]:
         """Yield (key in the module's state dict, operation), sub-graphs entered in order."""
@@ -184,10 +187,10 @@ class Shares:
         plot.hints = {}
         for _ in range(TRIES):
             known = plot.settled = dict(plot.hints)
-            if self._version != plot.version or len(self._operations) > 8 * KEPT:
+            if self._version != plot.version or len(self._operations) > 8 * MOST_KEPT:
                 self.forget()
                 self._version = plot.version
-            if len(self._graphs) > KEPT:
+            if len(self._graphs) > MOST_KEPT:
                 self._graphs.clear()
             plot.asked.clear()
             walk = _Walk(self)

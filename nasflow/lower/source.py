@@ -9,14 +9,13 @@ from typing import Any
 
 from nasflow.ir.graph import Graph, Node
 from nasflow.ir.types import Type
-from nasflow.lower import expression as ex
-from nasflow.lower import names
-from nasflow.lower.constructor import Constructor, Part, parts_of, signature_order
+from nasflow.lower import names, syntax
+from nasflow.lower.constructor import Constructor, FilledForm, filled_forms, signature_order
 from nasflow.lower.family import Families, Family
 from nasflow.lower.form import MISSING, Each, OpForm
 from nasflow.lower.forward import Forward
-from nasflow.lower.layout import wrap
 from nasflow.lower.parameters import Parameter
+from nasflow.lower.wrapping import wrap
 
 
 def to_source(graph: Graph) -> str:
@@ -77,11 +76,11 @@ def _axes(types: Sequence[Type]) -> str:
 
 def _class(family: Family, found: Families) -> Iterator[str]:
     graph, families = family.template, found.families
-    parts = parts_of(family, families)
-    forward = Forward(family, parts, families, found.functions, is_root=family is families[-1])
+    forms = filled_forms(family, families)
+    forward = Forward(family, forms, families, found.functions, is_root=family is families[-1])
     body = list(forward.lines())
     constructor = Constructor(family, families)
-    kept = list(_kept(family, graph, parts, constructor, forward.used))
+    kept = list(_kept(family, graph, forms, constructor, forward.used))
     yield f"class {family.name}(nn.Module):"
     shapes = f"{_axes(graph.inputs) or 'nothing'} to {_axes(graph.outputs)}"
     yield f'    """{family.name}: {shapes}."""'
@@ -102,7 +101,7 @@ def _class(family: Family, found: Families) -> Iterator[str]:
 def _kept(
     family: Family,
     graph: Graph,
-    parts: Sequence[Part],
+    forms: Sequence[FilledForm],
     constructor: Constructor,
     used: set[int],
 ) -> Iterator[str]:
@@ -110,25 +109,26 @@ def _kept(
         name = family.parameters[i].name
         yield f"self.{name} = {name}"
     owners = {id(node) for node in graph.owners}
-    for node, part in zip(graph.nodes, parts, strict=True):
+    for node, filled in zip(graph.nodes, forms, strict=True):
         if id(node) not in owners:
             continue
-        yield from _keep(node, part, constructor)
+        yield from _keep(node, filled, constructor)
 
 
-def _keep(node: Node, part: Part, constructor: Constructor) -> Iterator[str]:
+def _keep(node: Node, filled: FilledForm, constructor: Constructor) -> Iterator[str]:
     attribute = names.attribute(node.weights)
-    callee = part.form.callee if isinstance(part.form, OpForm) else ""
+    callee = filled.form.callee if isinstance(filled.form, OpForm) else ""
     if callee in ("parameter", "buffer"):
-        empty = ex.call(ex.dotted("torch.empty"), constructor.shape(part))
+        empty = syntax.call(syntax.dotted("torch.empty"), constructor.shape(filled))
         if callee == "parameter":
-            yield f"self.{attribute} = {ex.write(ex.call(ex.dotted('nn.Parameter'), [empty]))}"
+            held = syntax.call(syntax.dotted("nn.Parameter"), [empty])
+            yield f"self.{attribute} = {syntax.write(held)}"
         else:
-            yield f'self.register_buffer("{attribute}", {ex.write(empty)})'
+            yield f'self.register_buffer("{attribute}", {syntax.write(empty)})'
         return
-    built = constructor.build(part)
+    built = constructor.build(filled)
     if built is not None:
-        yield f"self.{attribute} = {ex.write(built)}"
+        yield f"self.{attribute} = {syntax.write(built)}"
 
 
 def _signature(parameters: Sequence[Parameter]) -> Iterator[str]:
@@ -137,7 +137,7 @@ def _signature(parameters: Sequence[Parameter]) -> Iterator[str]:
         parameter = parameters[i]
         text = f"{parameter.name}: {_annotation(parameter.values)}"
         if parameter.default is not MISSING:
-            text += f" = {ex.write(ex.literal(parameter.default))}"
+            text += f" = {syntax.write(syntax.literal(parameter.default))}"
         arguments.append(text)
     yield from wrap(f"def __init__({', '.join(arguments)}) -> None:", 4)
 

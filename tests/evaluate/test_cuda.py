@@ -27,7 +27,7 @@ from nasflow.evaluate.supernet import SharedWeights
 from nasflow.evaluate.train import Train
 from nasflow.evaluate.training import measure
 from nasflow.evaluate.zero_cost import ZeroCost
-from nasflow.lower.hypernet import Hypernetwork
+from nasflow.lower.hypernet import HyperSupernet
 from nasflow.lower.mixed import Mixed
 from strategies.sandwich import Sandwich
 from tests.evaluate.networks import HandWritten, plain
@@ -123,7 +123,7 @@ def test_mixtures_are_trained_there(order: int) -> None:
 
 def test_hypernetworks_are_trained_there() -> None:
     images = data().prepared((8, 8), CUDA)
-    net = Hypernetwork(space(), 0, width=8, piece=64, depth=1).to(CUDA)
+    net = HyperSupernet(space(), 0, width=8, piece=64, depth=1).to(CUDA)
 
     class Ends:
         def paths(self, step: int, steps: int) -> list[Any]:

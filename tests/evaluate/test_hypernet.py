@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 
 from nasflow import ir
-from nasflow.evaluate.hypernet import Making
+from nasflow.errors import ConfigError
+from nasflow.evaluate.hypernet import HypernetWeights, Making
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.sharing import Gradients
-from nasflow.lower.hypernet import Hypernetwork
+from nasflow.lower.hypernet import HyperSupernet
 from tests.evaluate.sharing import shared, space
 
 
@@ -39,9 +43,15 @@ def test_a_strategy_that_combines_gradients_gets_those_of_each_path() -> None:
     trained = []
     for rules in (Pair(space()), Averaging(space())):
         recipe = Recipe.of({"batch": 50, "epochs": 1, "learning_rate": 0.01})
-        net = Hypernetwork(space(), 0, width=8, piece=64, depth=1)
+        net = HyperSupernet(space(), 0, width=8, piece=64, depth=1)
         making = Making(net, data, recipe, 0, rules)
         making.train_epoch()
         trained.append({k: v.detach().clone() for k, v in net.state_dict().items()})
     for name, value in trained[0].items():
         assert torch.allclose(value, trained[1][name], atol=1e-5), name
+
+
+def test_an_unknown_value_is_named_as_it_was_set() -> None:
+    nothing: Any = None
+    with pytest.raises(ConfigError, match=r"^evaluator\.made: expected one of .* mean 'pointwise'"):
+        HypernetWeights(nothing, nothing, made="points")

@@ -12,7 +12,8 @@ from PIL import Image
 from nasflow import ir
 from nasflow.data import folder
 from nasflow.data.stream import Stream
-from nasflow.evaluate.mixture import Searching
+from nasflow.errors import ConfigError
+from nasflow.evaluate.mixture import Mixture, Searching
 from nasflow.evaluate.recipe import Recipe
 from nasflow.lower.mixed import Mixed
 
@@ -49,3 +50,9 @@ def test_streamed_pictures_are_drawn_whole_once_an_epoch(
     steps = len(searching.halves[0]) // 4
     searching.epoch(0)
     assert calls == [steps, steps] and steps > 1
+
+
+def test_an_unknown_value_is_named_as_it_was_set() -> None:
+    nothing: Any = None
+    with pytest.raises(ConfigError, match=r"^evaluator\.hold: expected one of .* mean 'biggest'"):
+        Mixture(nothing, nothing, hold="bigest")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from nasflow import ir
 from nasflow.evaluate.paths import draw
 from nasflow.ir import Space
 from nasflow.lower import Supernet
-from nasflow.lower.alike import start_alike
+from nasflow.lower.alike import QUIET, start_alike
 from strategies.enas import ENAS
 
 
@@ -94,6 +94,18 @@ def test_operations_that_are_seldom_seen_start_as_nothing_too() -> None:
                     side,
                     op,
                 )
+
+
+def test_options_are_looked_at_however_many_before_them_show_nothing_new() -> None:
+    x = ir.Conv2d(4, 1)(ir.image(1, 4))
+    x = ir.Dropout(ir.choice("rate", *(i / 100 for i in range(QUIET + 8))))(x)
+    operations = {
+        "conv": lambda x: ir.BatchNorm()(ir.Conv2d(4, 3)(x)),
+        "skip": lambda x: x,
+    }
+    y = ir.Add()(x, ir.switch(ir.choice("op", *operations), operations)(x))
+    space = ir.Space(ir.Linear(3)(ir.Mean()(y)), name="rates")
+    assert "zero" in start_alike(Supernet(space, 0)).values()
 
 
 def test_a_space_without_picked_operations_stays_as_it_is() -> None:

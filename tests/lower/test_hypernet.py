@@ -7,7 +7,7 @@ import torch
 
 from nasflow import ir
 from nasflow.errors import ConfigError, SpaceError
-from nasflow.lower.hypernet import BINS, Hypernetwork, _part, taken
+from nasflow.lower.hypernet import BINS, HyperSupernet, _part, taken
 
 
 def space() -> ir.Space:
@@ -27,19 +27,19 @@ POINT = {"op": "wide", "width": 4}
 
 
 def test_what_differs_between_children_is_made_and_the_rest_learned() -> None:
-    net = Hypernetwork(space(), width=8, piece=16, depth=1)
+    net = HyperSupernet(space(), width=8, piece=16, depth=1)
     made = {name.removesuffix("/weight") for name in net.made}
     assert len(made) == 4 and {"last", "head"} <= made
     assert not any("stem" in name or "depth" in name for name in made)
     assert all(not net.weight(name).requires_grad for name in net.made)
-    fewer = Hypernetwork(space(), width=8, piece=16, depth=1, which="pointwise")
+    fewer = HyperSupernet(space(), width=8, piece=16, depth=1, which="pointwise")
     assert {n for n in net.made if n not in fewer.made} == {
         n for n in net.made if net.weight(n).shape[-1] == 3 and net.weight(n).ndim == 4
     }
 
 
 def test_made_weights_depend_on_the_whole_child_and_have_the_scale_of_their_law() -> None:
-    net = Hypernetwork(space(), width=8, piece=16, depth=1)
+    net = HyperSupernet(space(), width=8, piece=16, depth=1)
     last = next(name for name in net.made if "last" in name)
     seen = []
     for point in (POINT, {**POINT, "op": "point"}, POINT):
@@ -52,7 +52,7 @@ def test_made_weights_depend_on_the_whole_child_and_have_the_scale_of_their_law(
 
 
 def test_the_network_that_makes_weights_has_their_exact_gradient() -> None:
-    net = Hypernetwork(space(), width=8, piece=16, depth=1).double()
+    net = HyperSupernet(space(), width=8, piece=16, depth=1).double()
     images = torch.randn(4, 1, 6, 6, dtype=torch.float64)
     child = net.at(POINT).eval()
     net.write(child)
@@ -75,7 +75,7 @@ def test_the_network_that_makes_weights_has_their_exact_gradient() -> None:
 
 
 def test_an_extracted_child_has_the_weights_made_for_it() -> None:
-    net = Hypernetwork(space(), width=8, piece=16, depth=1).eval()
+    net = HyperSupernet(space(), width=8, piece=16, depth=1).eval()
     images = torch.randn(4, 1, 6, 6)
     module = net.extract(POINT)
     net.write(net.at({**POINT, "op": "point"}))  # another one's in place meanwhile
@@ -83,10 +83,9 @@ def test_an_extracted_child_has_the_weights_made_for_it() -> None:
 
 
 def test_a_part_is_told_by_what_it_reads_and_writes() -> None:
-    net = Hypernetwork(space(), width=8, piece=16, depth=1)
+    net = HyperSupernet(space(), width=8, piece=16, depth=1)
     child = net.at(POINT)
-    name, use = next((name, use) for name, use in taken(child) if name == "last/weight")
-    code = _part(use, name).tolist()
+    code = _part(dict(taken(child))["last/weight"]).tolist()
     assert code == [1.0] * (BINS // 2) + [0.0] * (BINS // 2) + [1.0] * BINS + [1.0]
 
 
@@ -94,6 +93,6 @@ def test_a_space_without_such_weights_is_refused_in_one_line() -> None:
     x = ir.Activation(ir.choice("act", "relu", "gelu"))(ir.Conv2d(8, 3)(ir.image(1, 6)))
     plain = ir.Space(ir.Linear(3)(ir.Mean()(x)))
     with pytest.raises(SpaceError, match="nothing for a hypernetwork to make"):
-        Hypernetwork(plain)
+        HyperSupernet(plain)
     with pytest.raises(ConfigError, match="expected one of all, pointwise, got 'points'"):
-        Hypernetwork(plain, which="points")  # type: ignore[arg-type]
+        HyperSupernet(plain, which="points")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import pytest
 from nasflow import ir
 from nasflow.errors import GraphError
 from nasflow.lower import to_source
-from nasflow.lower.layout import WIDTH
+from nasflow.lower.wrapping import WIDTH
 from tests.lower.spaces import SPACES, bottleneck
 
 RUFF = shutil.which("ruff", path=str(Path(sys.executable).parent)) or shutil.which("ruff")

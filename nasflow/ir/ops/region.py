@@ -7,7 +7,7 @@ from typing import ClassVar
 from nasflow.errors import SpaceError, TypeRuleError
 from nasflow.ir.expression import Operand
 from nasflow.ir.flow import Place, Spans
-from nasflow.ir.operation import Call, Operation, Source, module, operation
+from nasflow.ir.operation import PLAIN_CALL, Call, Operation, Source, module, operation
 from nasflow.ir.ops.combine import MANY
 from nasflow.ir.ops.convolution import Conv2d
 from nasflow.ir.span import places
@@ -81,7 +81,7 @@ class ConvEach(nn.Conv2d):
     def source(self, *types: Type) -> Source:
         build = self._conv().source(types[0]).build
         assert build is not None
-        return Source("{self}({all})", build=Call("ConvEach", build.positional, build.keyword))
+        return Source(PLAIN_CALL, build=Call("ConvEach", build.positional, build.keyword))
 
     def window(self, *types: Type) -> tuple[int, int]:
         return self._conv().window(types[0])

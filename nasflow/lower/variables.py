@@ -6,8 +6,7 @@ import ast
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
-from nasflow.lower import expression as ex
-from nasflow.lower import names
+from nasflow.lower import names, syntax
 from nasflow.lower.step import LIGHT, Step
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 LETTERS: Final = ("x", "y", "z", "u", "v", "w")
 
 
-class Naming:
+class Variables:
     """The variables of a forward method: a chain of values keeps one name."""
 
     def __init__(self, forward: Forward, statements: list[Step]) -> None:
@@ -56,7 +55,7 @@ class Naming:
         if value in self.forward.inlined:
             step = self.forward.maker[value]
             return step.make([self.tree(v) for v in step.inputs])
-        return ex.name(self.names[value])
+        return syntax.name(self.names[value])
 
     def live(self, i: int) -> set[str]:
         """Return the variables that are read after statement i."""

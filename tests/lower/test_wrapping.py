@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from nasflow.lower.layout import WIDTH, wrap
+from nasflow.lower.wrapping import WIDTH, wrap
 
 PAIRS = ", ".join(f"({i}, {i})" for i in range(20))
 

@@ -16,13 +16,13 @@ from nasflow.errors import NasflowError, SpaceError
 from nasflow.ir.bind import Binder
 from nasflow.ir.compile import Block, Compiled
 from nasflow.ir.expression import Scalar
-from nasflow.ir.graph import Graph, Node
+from nasflow.ir.graph import Graph, alone
 from nasflow.ir.operation import Applied, applied
 from nasflow.ir.space import Space
 from nasflow.ir.types import Type
 from nasflow.lower.edges import paired
 from nasflow.lower.module import to_torch
-from nasflow.lower.way import Edges, Mix, Step, Value, Way, When, differ, tag, telling, together
+from nasflow.lower.program import Edges, Mix, Run, Value, Way, When, differ, tag, telling, together
 
 MOST_WAYS: Final = 256
 """Combinations of decisions that one value may depend on."""
@@ -64,7 +64,7 @@ class Builder:
         self.types: list[Type] = []  # of the inputs
         self.modules: list[nn.Module] = []
         self.shared: dict[tuple[str, Any], int] = {}
-        self.program: list[Step | Mix] = []
+        self.program: list[Run | Mix] = []
         self.mixes: dict[int, Mix] = {}
         self.edges: list[Edges] = []
 
@@ -167,10 +167,10 @@ class Builder:
             made = nn.Identity() if self.hold else to_torch(graph, seed=int.from_bytes(digest))
             self.modules.append(made)
         outputs = tuple(self.fresh() for _ in graph.results)
-        self.program.append(Step(number, tuple(way.value for way in inputs), outputs))
+        self.program.append(Run(number, tuple(way.value for way in inputs), outputs))
         return [Way((), v, t) for v, t in zip(outputs, graph.outputs, strict=True)]
 
-    def live(self, results: Sequence[int]) -> list[Step | Mix]:
+    def live(self, results: Sequence[int]) -> list[Run | Mix]:
         """Return the steps that results need."""
         needed, kept = set(results), []
         for step in reversed(self.program):
@@ -179,13 +179,11 @@ class Builder:
                 continue
             kept.append(step)
             needed |= {v for _, v in step.ways} if isinstance(step, Mix) else set(step.inputs)
-        used = sorted({step.module for step in kept if isinstance(step, Step)})
+        used = sorted({step.module for step in kept if isinstance(step, Run)})
         renumber = {old: new for new, old in enumerate(used)}
         self.modules = [self.modules[old] for old in used]
         return [
-            step
-            if isinstance(step, Mix)
-            else Step(renumber[step.module], step.inputs, step.outputs)
+            step if isinstance(step, Mix) else Run(renumber[step.module], step.inputs, step.outputs)
             for step in reversed(kept)
         ]
 
@@ -295,12 +293,8 @@ class Builder:
     ) -> list[Way]:
         if content.idle:
             return [Way((), inputs[0].value, inputs[0].type)]
-        count = len(inputs)
-        node = Node("layer", content, tuple(range(count)), "layer")
-        results = range(count, count + len(content.outputs))
-        graph = Graph("layer", content.inputs, [node], tuple(results))
         weights = f"{path.rpartition('/')[0]}/{step.weights}"
-        return self.run(path, f"{weights} {content.key}", graph, inputs)
+        return self.run(path, f"{weights} {content.key}", alone(content, "layer"), inputs)
 
     def _gated(
         self, step: Compiled, values: list[Any], path: str, context: When

@@ -24,7 +24,7 @@ Value = tuple[Way, ...]
 
 
 @dataclass(frozen=True)
-class Step:
+class Run:
     """Run module number ``module`` on values."""
 
     module: int
