@@ -58,8 +58,9 @@ def fit(
     with own_randomness(data):
         with blame_candidate():
             training = Training(graph.to_torch(seed=seed), data, recipe, seed)
-        history, spent = _resume(folder / CHECKPOINT, training, identity)
-        start = time.monotonic() - spent
+        notes = load_training(folder / CHECKPOINT, training, identity)
+        history: list[dict[str, float]] = notes.get("history", [])
+        start = time.monotonic() - (history[-1]["seconds"] if history else 0.0)
         deadline = start + recipe.time_limit if recipe.time_limit else None
         while training.epoch < recipe.epochs:
             entry = _epoch(training, deadline)
@@ -69,9 +70,9 @@ def fit(
             if recipe.select == "last" or entry["accuracy"] > max(
                 (old["accuracy"] for old in history[:-1]), default=-1.0
             ):
-                notes = {"epoch": training.epoch}
-                write_tensors(folder / WEIGHTS, training.best.state_dict(), notes)
-            save_training(folder / CHECKPOINT, training, {"identity": identity, "history": history})
+                epoch = {"epoch": training.epoch}
+                write_tensors(folder / WEIGHTS, training.best.state_dict(), epoch)
+            save_training(folder / CHECKPOINT, training, identity, {"history": history})
             if report:
                 report(dict(entry))
         kept = training.best
@@ -112,31 +113,6 @@ def _identity(graph: Network, data: Dataset, recipe: Recipe, seed: int) -> dict[
         "seed": seed,
         "recipe": dataclasses.asdict(dataclasses.replace(recipe, time_limit=None)),
     }
-
-
-def _resume(
-    path: Path, training: Training, identity: dict[str, Any]
-) -> tuple[list[dict[str, float]], float]:
-    if not path.exists():
-        return [], 0.0
-    _, stored = read_tensors(path)
-    before = stored.get("notes", {}).get("identity", {})
-    for key, value in identity.items():
-        if before.get(key) != value:
-            raise RunError(
-                f"{path} belongs to another training: its {key} is "
-                f"{_short(before.get(key), value)}, "
-                f"here {_short(value, before.get(key))}; choose another out=… or delete it"
-            )
-    history = load_training(path, training)["history"]
-    return history, history[-1]["seconds"]
-
-
-def _short(value: Any, other: Any) -> Any:
-    """Return only what differs from ``other``, where both are dictionaries."""
-    if isinstance(value, dict) and isinstance(other, dict):
-        return {k: v for k, v in value.items() if other.get(k) != v}
-    return repr(value)
 
 
 def _epoch(training: Training, deadline: float | None) -> dict[str, float]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor, nn
 
 from nasflow.data import Dataset
 from nasflow.data.dataset import Split, resize
-from nasflow.errors import RunError, SpaceError
+from nasflow.errors import SpaceError
 from nasflow.evaluate.average import Average
-from nasflow.evaluate.checkpoint import load_training, read_tensors
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.training import Target, Training, clocks, keep_as_tensors, tell
 from nasflow.lower import Supernet
@@ -232,25 +230,3 @@ def weights_of(supernet: Supernet) -> nn.Module:
     for name, constant in supernet.named_buffers():
         holder.register_buffer(name, constant)
     return holder
-
-
-def resumed(
-    path: Path, training: Sharing, identity: Mapping[str, Any]
-) -> tuple[list[dict[str, float]], dict[str, Any] | None]:
-    """Put a training into the state it had; return its history and what the strategy had learned."""
-    tensors, stored = read_tensors(path)
-    before = stored.get("notes", {}).get("identity", {})
-    for key, value in identity.items():
-        if before.get(key) != value:
-            raise RunError(
-                f"{path} belongs to another training: its {key} is {before.get(key)!r}, here {value!r}"
-            )
-    teacher = {
-        k.removeprefix("teacher/"): v for k, v in tensors.items() if k.startswith("teacher/")
-    }
-    if teacher:
-        training.teach(teacher)
-    notes = load_training(path, training)
-    history: list[dict[str, float]] = notes["history"]
-    training.skipped = int(history[-1].get("skipped", 0))
-    return history, notes.get("taught")

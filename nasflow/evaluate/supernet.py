@@ -19,14 +19,20 @@ from torch import nn
 from nasflow.data import Dataset
 from nasflow.errors import CandidateError, ConfigError, NasflowWarning, RunError, SpaceError
 from nasflow.evaluate.batchnorm import recalibrate
-from nasflow.evaluate.checkpoint import read_tensors, save_training, write_bytes, write_tensors
+from nasflow.evaluate.checkpoint import (
+    load_training,
+    read_tensors,
+    save_training,
+    write_bytes,
+    write_tensors,
+)
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, cost, space_of
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.minibatch import Minibatches
 from nasflow.evaluate.paths import Uniform
 from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.sharing import Sharing, resumed
+from nasflow.evaluate.sharing import Sharing
 from nasflow.evaluate.train import image_size, own_randomness
 from nasflow.evaluate.training import measure
 from nasflow.lower import Supernet
@@ -274,16 +280,18 @@ class SharedWeights:
         space = self.own_space
         training = self._training(space, rules, seed, rank, world)
         identity = self._identity(space, rules, seed)
-        history: list[dict[str, float]] = []
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot create the folder {place}: {error.strerror}") from error
-        if (place / CHECKPOINT).exists():
-            history, taught = resumed(place / CHECKPOINT, training, identity)
-            if taught is not None:
-                rules.restore(taught)
-        start = time.monotonic() - (history[-1]["seconds"] if history else 0.0)
+        notes = load_training(place / CHECKPOINT, training, identity)
+        history: list[dict[str, float]] = notes.get("history", [])
+        start = time.monotonic()
+        if history:
+            start -= history[-1]["seconds"]
+            training.skipped = int(history[-1].get("skipped", 0))
+        if "taught" in notes:
+            rules.restore(notes["taught"])
         with own_randomness(training.data), _threads(self.threads):
             while training.epoch < self.recipe.epochs:
                 entry = self._epoch(training, start)
@@ -293,9 +301,9 @@ class SharedWeights:
                     entry["seconds"] = time.monotonic() - start
                 history.append(entry)
                 if rank == 0:
-                    taught = rules.state() if hasattr(rules, "alternate") else None
-                    notes = {"identity": identity, "history": history, "taught": taught}
-                    save_training(place / CHECKPOINT, training, notes)
+                    taught = {"taught": rules.state()} if hasattr(rules, "alternate") else {}
+                    notes = {"history": history, **taught}
+                    save_training(place / CHECKPOINT, training, identity, notes)
                     observe(entry)
         if rank == 0:
             document = {"training": identity, "history": history}

@@ -31,6 +31,7 @@ class Training:
     """
 
     rank, world = 0, 1  # of processes that train together, each on a part of every batch
+    teacher: nn.Module | None = None  # a frozen network to learn from
 
     def __init__(self, module: nn.Module, data: Dataset, recipe: Recipe, seed: int) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
@@ -162,6 +163,10 @@ class Training:
             return loss
         other = functional.cross_entropy(logits.float(), second, label_smoothing=smoothing)
         return weight * loss + (1 - weight) * other
+
+    def teach(self, weights: dict[str, torch.Tensor]) -> None:
+        """Make ``weights`` the teacher from now on: of a supernet's children (`Sharing`)."""
+        raise NotImplementedError
 
     def measure(self, split: Part) -> tuple[float, float]:
         """Return (accuracy in [0, 1], mean cross-entropy) of the kept module on ``split``."""
