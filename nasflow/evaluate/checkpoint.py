@@ -25,6 +25,14 @@ def write_tensors(
     write_bytes(path, save(apart, metadata={"notes": json.dumps(notes)}))
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those it lies in, unless it is there; raise `RunError` if that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot create the folder {path}: {error.strerror}") from error
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` durably: beside it first, then in one rename."""
     part = path.with_name(f".{path.name}.part")

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nasflow.data import Dataset
-from nasflow.errors import CandidateError, RunError
+from nasflow.errors import CandidateError
 from nasflow.evaluate.checkpoint import (
     load_training,
+    make_folder,
     read_tensors,
     save_training,
     write_bytes,
@@ -49,7 +50,8 @@ def fit(
     held-out images the last epoch is kept. Raises `CandidateError` if the training fails,
     `RunError` for a folder that cannot be written or holds another training.
     """
-    folder, recipe = _open(folder), trainer.recipe
+    folder, recipe = Path(folder), trainer.recipe
+    make_folder(folder)
     if not len(trainer.data.validation):
         recipe = dataclasses.replace(recipe, select="last")
     data = trainer.data.limited(recipe.images, 0) if recipe.images else trainer.data
@@ -92,15 +94,6 @@ def fit(
     }
     write_bytes(folder / RESULT, json.dumps(document, indent=1).encode())
     return measures
-
-
-def _open(folder: Path | str) -> Path:
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot create the folder {folder}: {error.strerror}") from error
-    return folder
 
 
 def _identity(graph: Network, data: Dataset, recipe: Recipe, seed: int) -> dict[str, Any]:

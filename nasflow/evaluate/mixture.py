@@ -16,7 +16,7 @@ from torch.nn import functional
 from nasflow.data import Dataset, Split
 from nasflow.errors import ConfigError, RunError
 from nasflow.evaluate.bilevel import first_order, second_order
-from nasflow.evaluate.checkpoint import write_bytes
+from nasflow.evaluate.checkpoint import make_folder, write_bytes
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, space_of
 from nasflow.evaluate.recipe import Recipe
@@ -97,10 +97,7 @@ class Mixture:
         if self.recall(rules, folder):
             return
         shares = self.search(seed, observe)
-        try:
-            (folder / SHARES).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot create the folder {folder}: {error.strerror}") from error
+        make_folder((folder / SHARES).parent)
         write_bytes(folder / SHARES, json.dumps(shares, indent=1).encode())
         self.recall(rules, folder)
 

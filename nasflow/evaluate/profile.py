@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from nasflow.errors import ConfigError, NasflowError, RunError
-from nasflow.evaluate.checkpoint import write_bytes
+from nasflow.evaluate.checkpoint import make_folder, write_bytes
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.latency_table import (
     LatencyTable,
@@ -275,8 +275,5 @@ def _groups(names: Sequence[str], wanted: dict[str, Applied], batch: int) -> Ite
 
 
 def _save(table: LatencyTable) -> None:
-    try:
-        table.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{table.path}: cannot be written: {error.strerror}") from error
+    make_folder(table.path.parent)
     write_bytes(table.path, table.to_json().encode())

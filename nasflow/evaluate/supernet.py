@@ -21,6 +21,7 @@ from nasflow.errors import CandidateError, ConfigError, NasflowWarning, RunError
 from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.evaluate.checkpoint import (
     load_training,
+    make_folder,
     read_tensors,
     save_training,
     write_bytes,
@@ -280,10 +281,7 @@ class SharedWeights:
         space = self.own_space
         training = self._training(space, rules, seed, rank, world)
         identity = self._identity(space, rules, seed)
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot create the folder {place}: {error.strerror}") from error
+        make_folder(place)
         notes = load_training(place / CHECKPOINT, training, identity)
         history: list[dict[str, float]] = notes.get("history", [])
         start = time.monotonic()
