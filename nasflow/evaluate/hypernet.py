@@ -51,17 +51,11 @@ class Making(Sharing):
         self._decays.append(0.0)
 
     def _path(
-        self,
-        number: int,
-        child: Child,
-        regular: bool,
-        images: Tensor,
-        target: Target,
-        taught: Tensor | None,
+        self, number: int, child: Child, images: Tensor, target: Target, taught: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         self.net.settle()  # the path before this one
         self.net.write(child)
-        return super()._path(number, child, regular, images, target, taught)
+        return super()._path(number, child, images, target, taught)
 
     def _take(self) -> Gradients:
         self.net.settle()

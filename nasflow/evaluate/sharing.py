@@ -100,8 +100,8 @@ class Sharing(Training):
         total = torch.zeros((), device=self.device)
         found: list[Gradients] = []
         self.optimizer.zero_grad(set_to_none=True)
-        for number, (child, regular) in enumerate(paths):
-            logits, loss = self._path(number, child, regular, images, target, taught)
+        for number, (child, _) in enumerate(paths):
+            logits, loss = self._path(number, child, images, target, taught)
             taught = logits.detach() if taught is None else taught
             torch.autograd.backward(loss if self._update else loss / len(paths))
             total += loss.detach() / len(paths)
@@ -139,13 +139,7 @@ class Sharing(Training):
                 self._compiled[child] = cast(nn.Module, torch.compile(child))
 
     def _path(
-        self,
-        number: int,
-        child: Child,
-        regular: bool,
-        images: Tensor,
-        target: Target,
-        taught: Tensor | None,
+        self, number: int, child: Child, images: Tensor, target: Target, taught: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Return a child's logits and its loss."""
         lesson = getattr(self.rules, "loss", None)
