@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from nasflow.errors import ConfigError
-from nasflow.evaluate.device import pick_device
+from nasflow.evaluate.device import pick_device, threads
 from nasflow.evaluate.evaluator import Network, Report
 from nasflow.evaluate.failure import blame_candidate
 
@@ -48,7 +46,7 @@ class Latency:
     ) -> dict[str, float]:
         """Return ``latency_ms`` (median), ``latency_batch`` and ``latency_threads``."""
         device = pick_device(self.device)
-        with blame_candidate(), _threads(self.threads):
+        with blame_candidate(), threads(self.threads):
             module = graph.to_torch(seed=seed).eval().to(device)
             inputs = [self._input(kind, device) for kind in graph.inputs]
             times = [self._pass(module, inputs, device) for _ in range(self.warmup + self.repeats)]
@@ -72,13 +70,3 @@ class Latency:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             return 1e3 * (time.perf_counter() - start)
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -20,7 +20,7 @@ import torch
 
 from nasflow.errors import ConfigError, NasflowError, RunError
 from nasflow.evaluate.checkpoint import make_folder, write_bytes
-from nasflow.evaluate.device import pick_device
+from nasflow.evaluate.device import pick_device, threads
 from nasflow.evaluate.latency_table import (
     LatencyTable,
     check_machine,
@@ -177,18 +177,13 @@ def calibrate_with(table: LatencyTable, graphs: Sequence[Graph], setting: Settin
 @contextlib.contextmanager
 def measuring(setting: Setting) -> Iterator[float]:
     """Set threads and inference mode; give the seconds that reading the clock itself takes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(setting.threads)
-    try:
-        with torch.inference_mode():
-            clock = setting.clock
-            gaps = []
-            for _ in range(200):
-                begin = clock()
-                gaps.append(clock() - begin)
-            yield quartile(gaps)
-    finally:
-        torch.set_num_threads(before)
+    with threads(setting.threads), torch.inference_mode():
+        clock = setting.clock
+        gaps = []
+        for _ in range(200):
+            begin = clock()
+            gaps.append(clock() - begin)
+        yield quartile(gaps)
 
 
 def quartile(values: Sequence[float]) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from nasflow.evaluate.checkpoint import (
     write_bytes,
     write_tensors,
 )
-from nasflow.evaluate.device import pick_device
+from nasflow.evaluate.device import pick_device, threads
 from nasflow.evaluate.evaluator import Network, Report, cost, space_of
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.minibatch import Minibatches
@@ -290,7 +289,7 @@ class SharedWeights:
             training.skipped = int(history[-1].get("skipped", 0))
         if "taught" in notes:
             rules.restore(notes["taught"])
-        with own_randomness(training.data), _threads(self.threads):
+        with own_randomness(training.data), threads(self.threads):
             while training.epoch < self.recipe.epochs:
                 entry = self._epoch(training, start)
                 if hasattr(rules, "alternate"):
@@ -372,16 +371,6 @@ class SharedWeights:
             "seed": seed,
             "recipe": dataclasses.asdict(dataclasses.replace(self.recipe, time_limit=None)),
         }
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def located(weights: str) -> Path:
