@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import Any
 
 import torch
 
@@ -48,19 +47,15 @@ class Latency:
         device = pick_device(self.device)
         with blame_candidate(), threads(self.threads):
             module = graph.to_torch(seed=seed).eval().to(device)
-            inputs = [self._input(kind, device) for kind in graph.inputs]
+            inputs = [
+                example((self.batch, *kind.shape), kind.dtype, device) for kind in graph.inputs
+            ]
             times = [self._pass(module, inputs, device) for _ in range(self.warmup + self.repeats)]
         return {
             "latency_ms": statistics.median(times[self.warmup :]),
             "latency_batch": self.batch,
             "latency_threads": self.threads,
         }
-
-    def _input(self, kind: Any, device: torch.device) -> torch.Tensor:
-        shape = (self.batch, *kind.shape)
-        if kind.dtype == "int":
-            return torch.zeros(shape, dtype=torch.int64, device=device)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
 
     @staticmethod
     def _pass(module: torch.nn.Module, inputs: list[torch.Tensor], device: torch.device) -> float:
@@ -70,3 +65,12 @@ class Latency:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             return 1e3 * (time.perf_counter() - start)
+
+
+def example(shape: tuple[int, ...], dtype: str, device: torch.device | str) -> torch.Tensor:
+    """Return an input of a network: zeros, ones or normal numbers, always the same."""
+    if dtype == "int":
+        return torch.zeros(shape, dtype=torch.int64, device=device)
+    if dtype == "bool":
+        return torch.ones(shape, dtype=torch.bool, device=device)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)

@@ -21,6 +21,7 @@ import torch
 from nasflow.errors import ConfigError, NasflowError, RunError
 from nasflow.evaluate.checkpoint import make_folder, write_bytes
 from nasflow.evaluate.device import pick_device, threads
+from nasflow.evaluate.latency import example
 from nasflow.evaluate.latency_table import (
     LatencyTable,
     check_machine,
@@ -245,12 +246,7 @@ def _warmed(probe: Probe) -> Probe:
 
 def _value(kind: Type, setting: Setting) -> torch.Tensor:
     shape = (setting.batch, *kind.shape) if kind.batched else kind.shape
-    if kind.dtype == "int":
-        return torch.zeros(shape, dtype=torch.int64, device=setting.device)
-    if kind.dtype == "bool":
-        return torch.ones(shape, dtype=torch.bool, device=setting.device)
-    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return drawn.to(setting.device)
+    return example(shape, kind.dtype, setting.device)
 
 
 def _groups(names: Sequence[str], wanted: dict[str, Applied], batch: int) -> Iterator[list[str]]:
