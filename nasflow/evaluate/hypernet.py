@@ -18,7 +18,7 @@ from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.sharing import Gradients, Sharing
-from nasflow.evaluate.supernet import Observe, SharedWeights, fill
+from nasflow.evaluate.supernet import SharedWeights, adopt
 from nasflow.evaluate.train import Train
 from nasflow.evaluate.training import Target
 from nasflow.lower.child import Child
@@ -119,7 +119,7 @@ class HypernetWeights(SharedWeights):
         return self.trainer(graph, seed=seed, report=report)
 
     def prepare(
-        self, rules: Any, folder: Path, seed: int, observe: Observe, spec: Mapping[str, Any]
+        self, rules: Any, folder: Path, seed: int, observe: Report, spec: Mapping[str, Any]
     ) -> None:
         """Train the hypernetwork and let the strategy rank by it, unless ``folder`` has the ranking."""
         if not hasattr(rules, "rank"):
@@ -193,7 +193,7 @@ class HypernetWeights(SharedWeights):
             self._load()
             assert self._arrays is not None
             net = Hypernetwork(self.own_space, **self.made_by).requires_grad_(False)
-            fill(net, self._arrays, pick_device(self.device), str(self.weights))
+            adopt(net, self._arrays, pick_device(self.device), str(self.weights))
             for name in net.made:  # what is written to must not be in read-only memory
                 target = net.weight(name)
                 target.data = target.data.clone()

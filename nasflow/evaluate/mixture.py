@@ -78,12 +78,7 @@ class Mixture:
         return self.judge(graph, seed=seed, report=report)
 
     def prepare(
-        self,
-        rules: Any,
-        folder: Path,
-        seed: int,
-        observe: Callable[[dict[str, float]], None],
-        spec: Mapping[str, Any],
+        self, rules: Any, folder: Path, seed: int, observe: Report, spec: Mapping[str, Any]
     ) -> None:
         """Train the mixture, unless ``folder`` has its shares, and let the strategy learn them.
 
@@ -108,7 +103,7 @@ class Mixture:
         rules.learn(json.loads((folder / SHARES).read_text()))
         return True
 
-    def search(self, seed: int, observe: Callable[[dict[str, float]], None]) -> dict[str, Any]:
+    def search(self, seed: int, observe: Report) -> dict[str, Any]:
         """Return the shares of options after training the mixture.
 
         ``decisions`` has them by name, ``edges`` those of each group of edges (`Edges`), ``held`` the

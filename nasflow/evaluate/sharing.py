@@ -27,7 +27,8 @@ Gradients = list[Tensor | None]
 STEADY: Final = 4
 """Steps in a row that a child must be in to be compiled."""
 MOST_COMPILED: Final = 4
-"""Children that are compiled; PyTorch runs the ninth as it is, with a warning."""
+"""Children that are compiled. PyTorch compiles eight versions of one method and runs further ones as
+they are, with a warning; a child takes more than one where its dropout is now on, now off."""
 
 
 class Sharing(Training):

@@ -7,7 +7,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,6 @@ FOLDER = "supernet"
 CALIBRATION_BATCH = 128  # whatever the recipe: a child is worth the same in every run
 CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
 TAUGHT = "strategy.json"  # what a strategy has learned between epochs
-Observe = Callable[[dict[str, float]], None]
 
 
 class SharedWeights:
@@ -120,7 +119,7 @@ class SharedWeights:
     def __call__(
         self, graph: Network, *, point: Point, seed: int = 0, report: Report | None = None
     ) -> dict[str, float]:
-        """Return accuracy, loss and what `cost` counts of the child at ``point``.
+        """Return accuracy and loss of the child at ``point``, what `cost` counts, and the seconds taken.
 
         Raises CandidateError for a child that needs weights which are not there.
         """
@@ -147,7 +146,7 @@ class SharedWeights:
             self._load()
             assert self._arrays is not None
             net = Supernet(self.own_space).requires_grad_(False)
-            fill(net, self._arrays, pick_device(self.device), str(self.weights))
+            adopt(net, self._arrays, pick_device(self.device), str(self.weights))
             self._net = net
         return self._net
 
@@ -195,7 +194,7 @@ class SharedWeights:
     # -- training -----------------------------------------------------------------------------
 
     def prepare(
-        self, rules: Any, folder: Path, seed: int, observe: Observe, spec: Mapping[str, Any]
+        self, rules: Any, folder: Path, seed: int, observe: Report, spec: Mapping[str, Any]
     ) -> None:
         """Train the weights along the paths of ``rules`` (a strategy), unless there are some.
 
@@ -267,7 +266,7 @@ class SharedWeights:
         rules: Any,
         folder: Path,
         seed: int,
-        observe: Observe,
+        observe: Report,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -386,7 +385,9 @@ def located(weights: str) -> Path:
     )
 
 
-def fill(net: Supernet, arrays: Mapping[str, np.ndarray], device: torch.device, where: str) -> None:
+def adopt(
+    net: Supernet, arrays: Mapping[str, np.ndarray], device: torch.device, where: str
+) -> None:
     """Let a supernet have weights from arrays, in place where they lie in the CPU's memory."""
     own = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     for name, tensor in own.items():

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nasflow import discovery
 from nasflow.errors import RunError
+from nasflow.evaluate.evaluator import Report
 
 
 def train_together(
@@ -19,7 +20,7 @@ def train_together(
     folder: Path,
     seed: int,
     workers: int,
-    observe: Callable[[dict[str, float]], None],
+    observe: Report,
 ) -> None:
     """Train as `SharedWeights.train` does, in ``workers`` processes with a GPU each where there are some.
 
