@@ -21,6 +21,7 @@ from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, space_of
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.train import Train, image_size, own_randomness
+from nasflow.evaluate.training import logits_of
 from nasflow.lower.mixed import Hold, Mixed
 
 SHARES = Path("mixture") / "shares.json"
@@ -230,8 +231,6 @@ class Searching:
         images = self.data.augment.hide(self.data.normalise(batch.images), self.generator)
 
         def loss() -> Tensor:
-            outputs = self.mixed(images)
-            logits = outputs[0] if isinstance(outputs, tuple) else outputs
-            return functional.cross_entropy(logits, batch.labels)
+            return functional.cross_entropy(logits_of(self.mixed(images)), batch.labels)
 
         return loss

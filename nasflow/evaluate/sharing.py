@@ -16,7 +16,14 @@ from nasflow.data.dataset import Split, resize
 from nasflow.errors import SpaceError
 from nasflow.evaluate.average import Average
 from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.training import Target, Training, clocks, keep_as_tensors, tell
+from nasflow.evaluate.training import (
+    Target,
+    Training,
+    clocks,
+    keep_as_tensors,
+    logits_of,
+    tell,
+)
 from nasflow.lower import Supernet
 from nasflow.lower.child import Child
 
@@ -146,7 +153,7 @@ class Sharing(Training):
         lesson = getattr(self.rules, "loss", None)
         with self.autocast:
             outputs = self._compiled.get(child, child)(fitted(images, child))
-            logits = outputs[0] if isinstance(outputs, tuple) else outputs
+            logits = logits_of(outputs)
             if lesson is None:
                 return logits, self._total(outputs, target)
             self._check(logits)
@@ -172,8 +179,7 @@ class Sharing(Training):
         biggest = self.teacher.at(self.teacher.space.largest()).train()
         regularise(biggest, False)
         with self.autocast:
-            outputs = biggest(fitted(images, biggest))
-        return outputs[0] if isinstance(outputs, tuple) else outputs
+            return logits_of(biggest(fitted(images, biggest)))
 
     def _take(self) -> Gradients:
         """Return the gradients of one path and clear them."""

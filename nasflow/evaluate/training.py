@@ -20,6 +20,8 @@ from nasflow.evaluate.recipe import Recipe
 VALIDATION_BATCH = 512
 Target = Callable[[torch.Tensor], torch.Tensor]
 """The loss of logits (B, classes) against a batch's labels."""
+Outputs = torch.Tensor | tuple[torch.Tensor, ...]
+"""A network's logits, followed by those of its side classifiers where it has some."""
 
 
 class Training:
@@ -131,9 +133,7 @@ class Training:
         target = functools.partial(self._loss, first=chosen.labels, second=second, weight=weight)
         return images, target
 
-    def _total(
-        self, outputs: torch.Tensor | tuple[torch.Tensor, ...], target: Target
-    ) -> torch.Tensor:
+    def _total(self, outputs: Outputs, target: Target) -> torch.Tensor:
         """Return the loss of a network's outputs: its logits, and those of side classifiers."""
         logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         self._check(logits)
@@ -171,6 +171,11 @@ class Training:
     def measure(self, split: Part) -> tuple[float, float]:
         """Return (accuracy in [0, 1], mean cross-entropy) of the kept module on ``split``."""
         return measure(self.best, self.data, split, self.autocast)
+
+
+def logits_of(outputs: Outputs) -> torch.Tensor:
+    """Return a network's own logits, without those of side classifiers."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 def clocks(module: nn.Module) -> list[nn.Module]:
