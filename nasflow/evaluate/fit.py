@@ -54,7 +54,7 @@ def fit(
     make_folder(folder)
     if not len(trainer.data.validation):
         recipe = dataclasses.replace(recipe, select="last")
-    data = trainer.data.limited(recipe.images, 0) if recipe.images else trainer.data
+    data = recipe.subset(trainer.data)
     data = data.prepared(image_size(graph, data), pick_device(trainer.device))
     identity = _identity(graph, data, recipe, seed)
     with own_randomness(data):

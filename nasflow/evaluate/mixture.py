@@ -111,7 +111,7 @@ class Mixture:
         value of each decision that is not mixed, and why.
         """
         space, device = space_of(self.space), pick_device(self.device)
-        data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
+        data = self.recipe.subset(self.data)
         mixed = Mixed(space, seed, self.hold).to(device)
         data = data.prepared(image_size(cast(Any, mixed), data), device)
         with own_randomness(data):

@@ -312,7 +312,7 @@ class SharedWeights:
     def _training(self, space: Space, rules: Any, seed: int, rank: int, world: int) -> Sharing:
         device = pick_device(self.device)
         supernet = self._shared(space, rules, seed).to(device)
-        data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
+        data = self.recipe.subset(self.data)
         sizes = [image_size(space.bind(p), data) for p in (space.largest(), space.smallest())]
         data = data.prepared(max(sizes), device)
         known = rules if hasattr(rules, "paths") else Uniform(space, seed)

@@ -95,8 +95,7 @@ class Train:
         size, device = image_size(graph, self.data), pick_device(self.device)
         key = (size, str(device))
         if self._prepared is None or self._prepared[0] != key:
-            data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
-            self._prepared = key, data.prepared(size, device)
+            self._prepared = key, self.recipe.subset(self.data).prepared(size, device)
         return self._prepared[1]
 
 
