@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 from nasflow.data import Dataset
-from nasflow.errors import CandidateError
 from nasflow.evaluate.checkpoint import (
     load_training,
     make_folder,
@@ -23,7 +21,14 @@ from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, cost
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.train import Train, image_size, own_randomness, summary
+from nasflow.evaluate.train import (
+    Train,
+    image_size,
+    is_to_keep,
+    next_epoch,
+    own_randomness,
+    summary,
+)
 from nasflow.evaluate.training import Training, measure
 
 CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
@@ -65,13 +70,11 @@ def fit(
         start = time.monotonic() - (history[-1]["seconds"] if history else 0.0)
         deadline = start + recipe.time_limit if recipe.time_limit else None
         while training.epoch < recipe.epochs:
-            entry = _epoch(training, deadline)
+            entry = next_epoch(training, deadline)
             entry["seconds"] = time.monotonic() - start
             history.append(entry)
             # The weights first: if killed in between, the epoch is only trained again.
-            if recipe.select == "last" or entry["accuracy"] > max(
-                (old["accuracy"] for old in history[:-1]), default=-1.0
-            ):
+            if is_to_keep(history, recipe.select):
                 epoch = {"epoch": training.epoch}
                 write_tensors(folder / WEIGHTS, training.best.state_dict(), epoch)
             save_training(folder / CHECKPOINT, training, identity, {"history": history})
@@ -82,8 +85,7 @@ def fit(
         accuracy, loss = measure(kept, data, data.test, training.autocast)
     measures = {"test_accuracy": accuracy, "test_loss": loss}
     if len(data.validation):
-        pairs = [(entry["accuracy"], entry["loss"]) for entry in history]
-        measures |= summary(pairs, recipe.select)
+        measures |= summary(history, recipe.select)
     measures |= {"train_seconds": history[-1]["seconds"]} | cost(graph)
     mean, deviation = (s.tolist() for s in data.statistics)
     document = {
@@ -106,16 +108,3 @@ def _identity(graph: Network, data: Dataset, recipe: Recipe, seed: int) -> dict[
         "seed": seed,
         "recipe": dataclasses.asdict(dataclasses.replace(recipe, time_limit=None)),
     }
-
-
-def _epoch(training: Training, deadline: float | None) -> dict[str, float]:
-    """Train one epoch; return its number (from 1), train_loss, and held-out accuracy and loss."""
-    with blame_candidate():
-        entry = {"epoch": training.epoch + 1, "train_loss": training.train_epoch(deadline)}
-        if len(training.data.validation):
-            entry["accuracy"], entry["loss"] = training.measure(training.data.validation)
-            if not math.isfinite(entry["loss"]):
-                raise CandidateError(
-                    f"the validation loss is NaN or infinite in epoch {training.epoch}"
-                )
-    return entry

@@ -33,7 +33,7 @@ from nasflow.evaluate.minibatch import Minibatches
 from nasflow.evaluate.paths import Uniform
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.sharing import Sharing
-from nasflow.evaluate.train import image_size, own_randomness
+from nasflow.evaluate.train import check_held_out, image_size, own_randomness
 from nasflow.evaluate.training import measure
 from nasflow.lower import Supernet
 
@@ -152,10 +152,7 @@ class SharedWeights:
 
     def judge(self, child: nn.Module, graph: Network) -> tuple[float, float]:
         """Return (accuracy, loss) on the validation images, the norms measured anew before."""
-        if not len(self.data.validation):
-            raise ConfigError(
-                "a search needs held-out images to judge by: set data.validation above 0"
-            )
+        check_held_out(self.data)
         data, batches = self._data(image_size(graph, self.data))
         recalibrate(child, map(data.normalise, batches))
         return measure(child, data, data.validation)
