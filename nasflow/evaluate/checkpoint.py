@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -12,8 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from nasflow.data import Dataset
 from nasflow.errors import RunError
+from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.training import Training
+
+CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
 
 
 def write_tensors(
@@ -54,6 +59,17 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             return {name: stored.get_tensor(name) for name in stored.keys()}, notes  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise RunError(f"{path}: truncated, or not a safetensors file: {error}") from error
+
+
+def identity_of(data: Dataset, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """Return what, beside the network, must be equal for a training to be continued."""
+    return {
+        "data": data.name,
+        "images": [len(data.train), len(data.validation), len(data.test)],
+        "augment": dataclasses.asdict(data.augment),
+        "seed": seed,
+        "recipe": dataclasses.asdict(dataclasses.replace(recipe, time_limit=None)),
+    }
 
 
 def save_training(

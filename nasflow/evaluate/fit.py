@@ -6,10 +6,12 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
 
-from nasflow.data import Dataset
 from nasflow.evaluate.checkpoint import (
+    CHECKPOINT,
+    RESULT,
+    WEIGHTS,
+    identity_of,
     load_training,
     make_folder,
     read_tensors,
@@ -20,7 +22,6 @@ from nasflow.evaluate.checkpoint import (
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, cost
 from nasflow.evaluate.failure import blame_candidate
-from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.train import (
     Train,
     image_size,
@@ -30,8 +31,6 @@ from nasflow.evaluate.train import (
     summary,
 )
 from nasflow.evaluate.training import Training, measure
-
-CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
 
 
 def fit(
@@ -61,7 +60,8 @@ def fit(
         recipe = dataclasses.replace(recipe, select="last")
     data = recipe.subset(trainer.data)
     data = data.prepared(image_size(graph, data), pick_device(trainer.device))
-    identity = _identity(graph, data, recipe, seed)
+    fingerprint = getattr(graph, "fingerprint", None)
+    identity = {"fingerprint": fingerprint, **identity_of(data, recipe, seed)}
     with own_randomness(data):
         with blame_candidate():
             training = Training(graph.to_torch(seed=seed), data, recipe, seed)
@@ -96,15 +96,3 @@ def fit(
     }
     write_bytes(folder / RESULT, json.dumps(document, indent=1).encode())
     return measures
-
-
-def _identity(graph: Network, data: Dataset, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """Return what must be equal for a checkpoint to be continued."""
-    return {
-        "fingerprint": getattr(graph, "fingerprint", None),
-        "data": data.name,
-        "images": [len(data.train), len(data.validation), len(data.test)],
-        "augment": dataclasses.asdict(data.augment),
-        "seed": seed,
-        "recipe": dataclasses.asdict(dataclasses.replace(recipe, time_limit=None)),
-    }

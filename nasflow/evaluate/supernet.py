@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import time
@@ -19,6 +18,10 @@ from nasflow.data import Dataset
 from nasflow.errors import CandidateError, ConfigError, NasflowWarning, RunError, SpaceError
 from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.evaluate.checkpoint import (
+    CHECKPOINT,
+    RESULT,
+    WEIGHTS,
+    identity_of,
     load_training,
     make_folder,
     read_tensors,
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
 
 FOLDER = "supernet"
 CALIBRATION_BATCH = 128  # whatever the recipe: a child is worth the same in every run
-CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
 TAUGHT = "strategy.json"  # what a strategy has learned between epochs
 
 
@@ -361,11 +363,7 @@ class SharedWeights:
             "biggest": space.fingerprint(space.largest()),
             "smallest": space.fingerprint(space.smallest()),
             "strategy": type(rules).__name__,
-            "data": self.data.name,
-            "images": [len(self.data.train), len(self.data.validation), len(self.data.test)],
-            "augment": dataclasses.asdict(self.data.augment),
-            "seed": seed,
-            "recipe": dataclasses.asdict(dataclasses.replace(self.recipe, time_limit=None)),
+            **identity_of(self.data, self.recipe, seed),
         }
 
 
