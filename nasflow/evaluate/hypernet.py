@@ -6,21 +6,21 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasflow.data import Dataset
 from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError
 from nasflow.evaluate.checkpoint import write_bytes
-from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.sharing import Gradients, Sharing
-from nasflow.evaluate.supernet import SharedWeights, adopt
+from nasflow.evaluate.supernet import SharedWeights
 from nasflow.evaluate.train import Train
 from nasflow.evaluate.training import Target
+from nasflow.lower import Supernet
 from nasflow.lower.child import Child
 from nasflow.lower.hypernet import Hypernetwork
 
@@ -151,7 +151,7 @@ class HypernetWeights(SharedWeights):
         """Return the validation accuracy with the weights made for a point; None where it fails."""
         try:
             with blame_candidate():
-                child = self.net.at(point)
+                child = self._child(self.net, point)
                 accuracy, loss = self.judge(child, child.graph)
         except (CandidateError, SpaceError):
             return None
@@ -179,38 +179,14 @@ class HypernetWeights(SharedWeights):
 
         return score
 
-    def judge(self, child: nn.Module, graph: Network) -> tuple[float, float]:
-        """Return (accuracy, loss) with the weights made for a child."""
-        assert isinstance(child, Child)
-        with torch.no_grad():
-            self.net.write(child)
-        return super().judge(child, graph)
-
-    @property
-    def net(self) -> Hypernetwork:
-        """Return the supernet with the trained hypernetwork, made at the first call."""
-        if self._net is None:
-            self._load()
-            assert self._arrays is not None
-            net = Hypernetwork(self.own_space, **self.made_by).requires_grad_(False)
-            adopt(net, self._arrays, pick_device(self.device), str(self.weights))
-            for name in net.made:  # what is written to must not be in read-only memory
-                target = net.weight(name)
-                target.data = target.data.clone()
-            self._net = net
-        found = self._net
-        assert isinstance(found, Hypernetwork)
-        return found
-
-    def _shared(self, space: Space, rules: Any, seed: int) -> Hypernetwork:
+    def _fresh(self, space: Space, seed: int) -> Hypernetwork:
         return Hypernetwork(space, seed, **self.made_by)
 
-    def _watched(self, training: Sharing) -> dict[str, float]:
-        before, self._net = self._net, training.supernet
-        try:
-            return super()._watched(training)
-        finally:
-            self._net = before
+    def _child(self, net: Supernet, point: Point) -> Child:
+        child = net.at(point)
+        with torch.no_grad():
+            cast(Hypernetwork, net).write(child)
+        return child
 
     def _identity(self, space: Space, rules: Any, seed: int) -> dict[str, Any]:
         return super()._identity(space, rules, seed) | {"hypernet": self.made_by}

@@ -39,6 +39,7 @@ from nasflow.evaluate.sharing import Sharing
 from nasflow.evaluate.train import check_held_out, image_size, own_randomness
 from nasflow.evaluate.training import measure
 from nasflow.lower import Supernet
+from nasflow.lower.child import Child
 
 if TYPE_CHECKING:
     from nasflow.ir import Point, Space
@@ -129,7 +130,7 @@ class SharedWeights:
         net = self.net
         try:
             with blame_candidate():
-                child = net.at(point)
+                child = self._child(net, point)
                 accuracy, loss = self.judge(child, graph)
         except SpaceError as error:
             raise CandidateError(str(error)) from error
@@ -147,10 +148,20 @@ class SharedWeights:
         if self._net is None:
             self._load()
             assert self._arrays is not None
-            net = Supernet(self.own_space).requires_grad_(False)
-            adopt(net, self._arrays, pick_device(self.device), str(self.weights))
+            # Made weights are written to, which arrays in Ray's store cannot be.
+            arrays = {k: v.copy() if self.makes else v for k, v in self._arrays.items()}
+            net = self._fresh(self.own_space, 0).requires_grad_(False)
+            adopt(net, arrays, pick_device(self.device), str(self.weights))
             self._net = net
         return self._net
+
+    def _fresh(self, space: Space, seed: int) -> Supernet:
+        """Return a supernet before it is trained."""
+        return Supernet(space, seed)
+
+    def _child(self, net: Supernet, point: Point) -> Child:
+        """Return a child of a supernet with the weights that it is judged by."""
+        return net.at(point)
 
     def judge(self, child: nn.Module, graph: Network) -> tuple[float, float]:
         """Return (accuracy, loss) on the validation images, the norms measured anew before."""
@@ -310,19 +321,15 @@ class SharedWeights:
 
     def _training(self, space: Space, rules: Any, seed: int, rank: int, world: int) -> Sharing:
         device = pick_device(self.device)
-        supernet = self._shared(space, rules, seed).to(device)
+        supernet = self._fresh(space, seed)
+        if hasattr(rules, "initialise"):
+            rules.initialise(supernet)
+        supernet.to(device)
         data = self.recipe.subset(self.data)
         sizes = [image_size(space.bind(p), data) for p in (space.largest(), space.smallest())]
         data = data.prepared(max(sizes), device)
         known = rules if hasattr(rules, "paths") else Uniform(space, seed)
         return self.trains(supernet, data, self.recipe, seed, known, rank, world)
-
-    def _shared(self, space: Space, rules: Any, seed: int) -> Supernet:
-        """Return the supernet to train, as it begins."""
-        supernet = Supernet(space, seed)
-        if hasattr(rules, "initialise"):
-            rules.initialise(supernet)
-        return supernet
 
     def _epoch(self, training: Sharing, start: float) -> dict[str, float]:
         """Train an epoch; return its number (from 1), train_loss, and accuracies now and then."""
@@ -352,7 +359,7 @@ class SharedWeights:
         space = training.supernet.space
         with training.averaged():
             for name, point in (("biggest", space.largest()), ("smallest", space.smallest())):
-                child = training.supernet.at(point)
+                child = self._child(training.supernet, point)
                 found[name], _ = self.judge(child, child.graph)
         return found
 
