@@ -44,7 +44,8 @@ def _data(evaluator: Any) -> Any:
 
 def run(config: DictConfig) -> int:
     """Train the network in the folder ``out=``."""
-    from nasflow.evaluate.fit import WEIGHTS, fit
+    from nasflow.evaluate.checkpoint import WEIGHTS
+    from nasflow.evaluate.fit import fit
     from nasflow.evaluate.train import Train
     from nasflow.search.job import construct
 

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nasflow.evaluate.modes import evaluating
+
 
 @torch.no_grad()
 def recalibrate(module: nn.Module, batches: Iterable[torch.Tensor]) -> int:
@@ -21,21 +23,18 @@ def recalibrate(module: nn.Module, batches: Iterable[torch.Tensor]) -> int:
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return 0
-    modes = [(m, m.training) for m in module.modules()]
     momenta = [norm.momentum for norm in norms]
     seen = 0
     try:
-        module.eval()
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a cumulative mean
-            norm.training = True  # not .train(): children, if any, keep their mode
-        for images in batches:
-            module(images)
-            seen += 1
+        with evaluating(module):
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a cumulative mean
+                norm.training = True  # not .train(): children, if any, keep their mode
+            for images in batches:
+                module(images)
+                seen += 1
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        for part, training in modes:
-            part.training = training
     return seen

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nasflow.ir import Space
 
 Report = Callable[[dict[str, float]], None]
+"""Takes in measures while a candidate, or what candidates share, is being trained."""
 
 COSTS = ("params", "macs", "activations", "peak_memory", "depth", "receptive_field")
 
@@ -60,7 +61,7 @@ def cost(graph: Network) -> dict[str, float]:
 
 
 class Cost:
-    """Measure parameters, multiply-adds and memory only: exactly, and without PyTorch."""
+    """Measure only what follows from the graph (COSTS): exactly, and without PyTorch."""
 
     def __call__(
         self, graph: Network, *, seed: int = 0, report: Report | None = None

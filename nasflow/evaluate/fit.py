@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from pathlib import Path
-from typing import Any
 
-from nasflow.data import Dataset
-from nasflow.errors import CandidateError, RunError
 from nasflow.evaluate.checkpoint import (
+    CHECKPOINT,
+    RESULT,
+    WEIGHTS,
+    identity_of,
     load_training,
+    make_folder,
     read_tensors,
     save_training,
     write_bytes,
@@ -21,11 +22,15 @@ from nasflow.evaluate.checkpoint import (
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, cost
 from nasflow.evaluate.failure import blame_candidate
-from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.train import Train, image_size, own_randomness, summary
+from nasflow.evaluate.train import (
+    Train,
+    image_size,
+    is_to_keep,
+    next_epoch,
+    own_randomness,
+    summary,
+)
 from nasflow.evaluate.training import Training, measure
-
-CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
 
 
 def fit(
@@ -49,29 +54,30 @@ def fit(
     held-out images the last epoch is kept. Raises `CandidateError` if the training fails,
     `RunError` for a folder that cannot be written or holds another training.
     """
-    folder, recipe = _open(folder), trainer.recipe
+    folder, recipe = Path(folder), trainer.recipe
+    make_folder(folder)
     if not len(trainer.data.validation):
         recipe = dataclasses.replace(recipe, select="last")
-    data = trainer.data.limited(recipe.images, 0) if recipe.images else trainer.data
+    data = recipe.subset(trainer.data)
     data = data.prepared(image_size(graph, data), pick_device(trainer.device))
-    identity = _identity(graph, data, recipe, seed)
+    fingerprint = getattr(graph, "fingerprint", None)
+    identity = {"fingerprint": fingerprint, **identity_of(data, recipe, seed)}
     with own_randomness(data):
         with blame_candidate():
             training = Training(graph.to_torch(seed=seed), data, recipe, seed)
-        history, spent = _resume(folder / CHECKPOINT, training, identity)
-        start = time.monotonic() - spent
+        notes = load_training(folder / CHECKPOINT, training, identity)
+        history: list[dict[str, float]] = notes.get("history", [])
+        start = time.monotonic() - (history[-1]["seconds"] if history else 0.0)
         deadline = start + recipe.time_limit if recipe.time_limit else None
         while training.epoch < recipe.epochs:
-            entry = _epoch(training, deadline)
+            entry = next_epoch(training, deadline)
             entry["seconds"] = time.monotonic() - start
             history.append(entry)
             # The weights first: if killed in between, the epoch is only trained again.
-            if recipe.select == "last" or entry["accuracy"] > max(
-                (old["accuracy"] for old in history[:-1]), default=-1.0
-            ):
-                notes = {"epoch": training.epoch}
-                write_tensors(folder / WEIGHTS, training.best.state_dict(), notes)
-            save_training(folder / CHECKPOINT, training, {"identity": identity, "history": history})
+            if is_to_keep(history, recipe.select):
+                epoch = {"epoch": training.epoch}
+                write_tensors(folder / WEIGHTS, training.best.state_dict(), epoch)
+            save_training(folder / CHECKPOINT, training, identity, {"history": history})
             if report:
                 report(dict(entry))
         kept = training.best
@@ -79,8 +85,7 @@ def fit(
         accuracy, loss = measure(kept, data, data.test, training.autocast)
     measures = {"test_accuracy": accuracy, "test_loss": loss}
     if len(data.validation):
-        pairs = [(entry["accuracy"], entry["loss"]) for entry in history]
-        measures |= summary(pairs, recipe.select)
+        measures |= summary(history, recipe.select)
     measures |= {"train_seconds": history[-1]["seconds"]} | cost(graph)
     mean, deviation = (s.tolist() for s in data.statistics)
     document = {
@@ -91,62 +96,3 @@ def fit(
     }
     write_bytes(folder / RESULT, json.dumps(document, indent=1).encode())
     return measures
-
-
-def _open(folder: Path | str) -> Path:
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot create the folder {folder}: {error.strerror}") from error
-    return folder
-
-
-def _identity(graph: Network, data: Dataset, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """Return what must be equal for a checkpoint to be continued."""
-    return {
-        "fingerprint": getattr(graph, "fingerprint", None),
-        "data": data.name,
-        "images": [len(data.train), len(data.validation), len(data.test)],
-        "augment": dataclasses.asdict(data.augment),
-        "seed": seed,
-        "recipe": dataclasses.asdict(dataclasses.replace(recipe, time_limit=None)),
-    }
-
-
-def _resume(
-    path: Path, training: Training, identity: dict[str, Any]
-) -> tuple[list[dict[str, float]], float]:
-    if not path.exists():
-        return [], 0.0
-    _, stored = read_tensors(path)
-    before = stored.get("notes", {}).get("identity", {})
-    for key, value in identity.items():
-        if before.get(key) != value:
-            raise RunError(
-                f"{path} belongs to another training: its {key} is "
-                f"{_short(before.get(key), value)}, "
-                f"here {_short(value, before.get(key))}; choose another out=… or delete it"
-            )
-    history = load_training(path, training)["history"]
-    return history, history[-1]["seconds"]
-
-
-def _short(value: Any, other: Any) -> Any:
-    """Return only what differs from ``other``, where both are dictionaries."""
-    if isinstance(value, dict) and isinstance(other, dict):
-        return {k: v for k, v in value.items() if other.get(k) != v}
-    return repr(value)
-
-
-def _epoch(training: Training, deadline: float | None) -> dict[str, float]:
-    """Train one epoch; return its number (from 1), train_loss, and held-out accuracy and loss."""
-    with blame_candidate():
-        entry = {"epoch": training.epoch + 1, "train_loss": training.train_epoch(deadline)}
-        if len(training.data.validation):
-            entry["accuracy"], entry["loss"] = training.measure(training.data.validation)
-            if not math.isfinite(entry["loss"]):
-                raise CandidateError(
-                    f"the validation loss is NaN or infinite in epoch {training.epoch}"
-                )
-    return entry

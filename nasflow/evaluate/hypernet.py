@@ -6,21 +6,21 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasflow.data import Dataset
 from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError, check_option
 from nasflow.evaluate.checkpoint import write_bytes
-from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.sharing import Gradients, Sharing
-from nasflow.evaluate.supernet import Observe, SharedWeights, fill
+from nasflow.evaluate.supernet import SharedWeights
 from nasflow.evaluate.train import Train
 from nasflow.evaluate.training import Target
+from nasflow.lower import Supernet
 from nasflow.lower.child import Child
 from nasflow.lower.hypernet import WHICH, HyperSupernet
 
@@ -51,17 +51,11 @@ class Making(Sharing):
         self._decays.append(0.0)
 
     def _path(
-        self,
-        number: int,
-        child: Child,
-        regular: bool,
-        images: Tensor,
-        target: Target,
-        taught: Tensor | None,
+        self, number: int, child: Child, images: Tensor, target: Target, taught: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         self.net.settle()  # the path before this one
         self.net.write(child)
-        return super()._path(number, child, regular, images, target, taught)
+        return super()._path(number, child, images, target, taught)
 
     def _take(self) -> Gradients:
         self.net.settle()
@@ -126,7 +120,7 @@ class HypernetWeights(SharedWeights):
         return self.trainer(graph, seed=seed, report=report)
 
     def prepare(
-        self, rules: Any, folder: Path, seed: int, observe: Observe, spec: Mapping[str, Any]
+        self, rules: Any, folder: Path, seed: int, observe: Report, spec: Mapping[str, Any]
     ) -> None:
         """Train the hypernetwork and let the strategy rank by it, unless ``folder`` has the ranking."""
         if not hasattr(rules, "rank"):
@@ -158,7 +152,7 @@ class HypernetWeights(SharedWeights):
         """Return the validation accuracy with the weights made for a point; None where it fails."""
         try:
             with blame_candidate():
-                child = self.net.at(point)
+                child = self._child(self.net, point)
                 accuracy, loss = self.judge(child, child.graph)
         except (CandidateError, SpaceError):
             return None
@@ -186,38 +180,14 @@ class HypernetWeights(SharedWeights):
 
         return score
 
-    def judge(self, child: nn.Module, graph: Network) -> tuple[float, float]:
-        """Return (accuracy, loss) with the weights made for a child."""
-        assert isinstance(child, Child)
-        with torch.no_grad():
-            self.net.write(child)
-        return super().judge(child, graph)
-
-    @property
-    def net(self) -> HyperSupernet:
-        """Return the supernet with the trained hypernetwork, made at the first call."""
-        if self._net is None:
-            self._load()
-            assert self._arrays is not None
-            net = HyperSupernet(self.own_space, **self.made_by).requires_grad_(False)
-            fill(net, self._arrays, pick_device(self.device), str(self.weights))
-            for name in net.made:  # what is written to must not be in read-only memory
-                target = net.weight(name)
-                target.data = target.data.clone()
-            self._net = net
-        found = self._net
-        assert isinstance(found, HyperSupernet)
-        return found
-
-    def _shared(self, space: Space, rules: Any, seed: int) -> HyperSupernet:
+    def _fresh(self, space: Space, seed: int) -> HyperSupernet:
         return HyperSupernet(space, seed, **self.made_by)
 
-    def _watched(self, training: Sharing) -> dict[str, float]:
-        before, self._net = self._net, training.supernet
-        try:
-            return super()._watched(training)
-        finally:
-            self._net = before
+    def _child(self, net: Supernet, point: Point) -> Child:
+        child = net.at(point)
+        with torch.no_grad():
+            cast(HyperSupernet, net).write(child)
+        return child
 
     def _identity(self, space: Space, rules: Any, seed: int) -> dict[str, Any]:
         return super()._identity(space, rules, seed) | {"hypernet": self.made_by}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from nasflow.errors import ConfigError
-from nasflow.evaluate.device import pick_device
+from nasflow.evaluate.device import pick_device, threads
 from nasflow.evaluate.evaluator import Network, Report
 from nasflow.evaluate.failure import blame_candidate
 
@@ -48,21 +45,17 @@ class Latency:
     ) -> dict[str, float]:
         """Return ``latency_ms`` (median), ``latency_batch`` and ``latency_threads``."""
         device = pick_device(self.device)
-        with blame_candidate(), _threads(self.threads):
+        with blame_candidate(), threads(self.threads):
             module = graph.to_torch(seed=seed).eval().to(device)
-            inputs = [self._input(kind, device) for kind in graph.inputs]
+            inputs = [
+                example((self.batch, *kind.shape), kind.dtype, device) for kind in graph.inputs
+            ]
             times = [self._pass(module, inputs, device) for _ in range(self.warmup + self.repeats)]
         return {
             "latency_ms": statistics.median(times[self.warmup :]),
             "latency_batch": self.batch,
             "latency_threads": self.threads,
         }
-
-    def _input(self, kind: Any, device: torch.device) -> torch.Tensor:
-        shape = (self.batch, *kind.shape)
-        if kind.dtype == "int":
-            return torch.zeros(shape, dtype=torch.int64, device=device)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
 
     @staticmethod
     def _pass(module: torch.nn.Module, inputs: list[torch.Tensor], device: torch.device) -> float:
@@ -74,11 +67,10 @@ class Latency:
             return 1e3 * (time.perf_counter() - start)
 
 
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def example(shape: tuple[int, ...], dtype: str, device: torch.device | str) -> torch.Tensor:
+    """Return an input of a network: zeros, ones or normal numbers, always the same."""
+    if dtype == "int":
+        return torch.zeros(shape, dtype=torch.int64, device=device)
+    if dtype == "bool":
+        return torch.ones(shape, dtype=torch.bool, device=device)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)

@@ -11,6 +11,7 @@ import torch
 from nasflow.data import Augment, Part, Split
 from nasflow.errors import SpaceError
 from nasflow.evaluate.sharing import Sharing, fitted, regularise
+from nasflow.evaluate.training import logits_of
 
 if TYPE_CHECKING:
     from nasflow.ir import Point
@@ -45,8 +46,7 @@ class Minibatches:
         if training.recipe.channels_last:
             images = images.to(memory_format=torch.channels_last)
         with training.autocast:
-            outputs = child(fitted(images, child))
-        logits = outputs[0] if isinstance(outputs, tuple) else outputs
+            logits = logits_of(child(fitted(images, child)))
         right = (logits.argmax(1) == part.labels).float().mean()
         if training.world > 1:
             torch.distributed.broadcast(right, 0)

@@ -16,11 +16,12 @@ from torch.nn import functional
 from nasflow.data import Dataset, Split
 from nasflow.errors import ConfigError, RunError, check_option
 from nasflow.evaluate.bilevel import first_order, second_order
-from nasflow.evaluate.checkpoint import write_bytes
+from nasflow.evaluate.checkpoint import make_folder, write_bytes
 from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, space_of
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.train import Train, image_size, own_randomness
+from nasflow.evaluate.training import logits_of
 from nasflow.lower.mixed import HOLDS, Hold, Mixed
 
 SHARES = Path("mixture") / "shares.json"
@@ -79,12 +80,7 @@ class Mixture:
         return self.judge(graph, seed=seed, report=report)
 
     def prepare(
-        self,
-        rules: Any,
-        folder: Path,
-        seed: int,
-        observe: Callable[[dict[str, float]], None],
-        spec: Mapping[str, Any],
+        self, rules: Any, folder: Path, seed: int, observe: Report, spec: Mapping[str, Any]
     ) -> None:
         """Train the mixture, unless ``folder`` has its shares, and let the strategy learn them.
 
@@ -98,10 +94,7 @@ class Mixture:
         if self.recall(rules, folder):
             return
         shares = self.search(seed, observe)
-        try:
-            (folder / SHARES).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot create the folder {folder}: {error.strerror}") from error
+        make_folder((folder / SHARES).parent)
         write_bytes(folder / SHARES, json.dumps(shares, indent=1).encode())
         self.recall(rules, folder)
 
@@ -112,14 +105,14 @@ class Mixture:
         rules.learn(json.loads((folder / SHARES).read_text()))
         return True
 
-    def search(self, seed: int, observe: Callable[[dict[str, float]], None]) -> dict[str, Any]:
+    def search(self, seed: int, observe: Report) -> dict[str, Any]:
         """Return the shares of options after training the mixture.
 
         ``decisions`` has them by name, ``edges`` those of each group of edges (`Edges`), ``held`` the
         value of each decision that is not mixed, and why.
         """
         space, device = space_of(self.space), pick_device(self.device)
-        data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
+        data = self.recipe.subset(self.data)
         mixed = Mixed(space, seed, self.hold).to(device)
         data = data.prepared(image_size(cast(Any, mixed), data), device)
         with own_randomness(data):
@@ -239,8 +232,6 @@ class Searching:
         images = self.data.augment.hide(self.data.normalise(batch.images), self.generator)
 
         def loss() -> Tensor:
-            outputs = self.mixed(images)
-            logits = outputs[0] if isinstance(outputs, tuple) else outputs
-            return functional.cross_entropy(logits, batch.labels)
+            return functional.cross_entropy(logits_of(self.mixed(images)), batch.labels)
 
         return loss

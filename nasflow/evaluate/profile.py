@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 from nasflow.errors import ConfigError, NasflowError, RunError
-from nasflow.evaluate.checkpoint import write_bytes
-from nasflow.evaluate.device import pick_device
+from nasflow.evaluate.checkpoint import make_folder, write_bytes
+from nasflow.evaluate.device import pick_device, threads
+from nasflow.evaluate.latency import example
 from nasflow.evaluate.latency_table import (
     LatencyTable,
     check_machine,
@@ -177,18 +178,13 @@ def calibrate_with(table: LatencyTable, graphs: Sequence[Graph], setting: Settin
 @contextlib.contextmanager
 def measuring(setting: Setting) -> Iterator[float]:
     """Set threads and inference mode; give the seconds that reading the clock itself takes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(setting.threads)
-    try:
-        with torch.inference_mode():
-            clock = setting.clock
-            gaps = []
-            for _ in range(200):
-                begin = clock()
-                gaps.append(clock() - begin)
-            yield quartile(gaps)
-    finally:
-        torch.set_num_threads(before)
+    with threads(setting.threads), torch.inference_mode():
+        clock = setting.clock
+        gaps = []
+        for _ in range(200):
+            begin = clock()
+            gaps.append(clock() - begin)
+        yield quartile(gaps)
 
 
 def quartile(values: Sequence[float]) -> float:
@@ -246,12 +242,7 @@ def _warmed(probe: Probe) -> Probe:
 
 def _value(kind: Type, setting: Setting) -> torch.Tensor:
     shape = (setting.batch, *kind.shape) if kind.batched else kind.shape
-    if kind.dtype == "int":
-        return torch.zeros(shape, dtype=torch.int64, device=setting.device)
-    if kind.dtype == "bool":
-        return torch.ones(shape, dtype=torch.bool, device=setting.device)
-    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return drawn.to(setting.device)
+    return example(shape, kind.dtype, setting.device)
 
 
 def _groups(names: Sequence[str], wanted: dict[str, Applied], batch: int) -> Iterator[list[str]]:
@@ -271,8 +262,5 @@ def _groups(names: Sequence[str], wanted: dict[str, Applied], batch: int) -> Ite
 
 
 def _save(table: LatencyTable) -> None:
-    try:
-        table.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{table.path}: cannot be written: {error.strerror}") from error
+    make_folder(table.path.parent)
     write_bytes(table.path, table.to_json().encode())

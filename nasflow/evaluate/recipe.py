@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nasflow.data import Dataset
 from nasflow.data.options import check_types, read
 from nasflow.errors import ConfigError, nearest
 
@@ -84,6 +85,10 @@ class Recipe:
         for name in ("weight_decay", "warmup", "auxiliary", "decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"evaluator.{name} must be 0 or more, got {getattr(self, name)}")
+
+    def subset(self, data: Dataset) -> Dataset:
+        """Return ``data`` with the training images that are trained on, the same in every training."""
+        return data.limited(self.images, 0) if self.images else data
 
     def factor(self, epoch: float) -> float:
         """Return what the learning rate is multiplied by at ``epoch`` (a fraction between epochs).

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
@@ -14,11 +13,17 @@ from torch import Tensor, nn
 
 from nasflow.data import Dataset
 from nasflow.data.dataset import Split, resize
-from nasflow.errors import RunError, SpaceError
+from nasflow.errors import SpaceError
 from nasflow.evaluate.average import Average
-from nasflow.evaluate.checkpoint import load_training, read_tensors
 from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.training import Target, Training, clocks, keep_as_tensors, tell
+from nasflow.evaluate.training import (
+    Target,
+    Training,
+    clocks,
+    keep_as_tensors,
+    logits_of,
+    tell,
+)
 from nasflow.lower import Supernet
 from nasflow.lower.child import Child
 
@@ -29,7 +34,8 @@ Gradients = list[Tensor | None]
 STEADY: Final = 4
 """Steps in a row that a child must be in to be compiled."""
 MOST_COMPILED: Final = 4
-"""Children that are compiled; PyTorch runs the ninth as it is, with a warning."""
+"""Children that are compiled. PyTorch compiles eight versions of one method and runs further ones as
+they are, with a warning; a child takes more than one where its dropout is now on, now off."""
 
 
 class Sharing(Training):
@@ -102,8 +108,8 @@ class Sharing(Training):
         total = torch.zeros((), device=self.device)
         found: list[Gradients] = []
         self.optimizer.zero_grad(set_to_none=True)
-        for number, (child, regular) in enumerate(paths):
-            logits, loss = self._path(number, child, regular, images, target, taught)
+        for number, (child, _) in enumerate(paths):
+            logits, loss = self._path(number, child, images, target, taught)
             taught = logits.detach() if taught is None else taught
             torch.autograd.backward(loss if self._update else loss / len(paths))
             total += loss.detach() / len(paths)
@@ -141,19 +147,13 @@ class Sharing(Training):
                 self._compiled[child] = cast(nn.Module, torch.compile(child))
 
     def _path(
-        self,
-        number: int,
-        child: Child,
-        regular: bool,
-        images: Tensor,
-        target: Target,
-        taught: Tensor | None,
+        self, number: int, child: Child, images: Tensor, target: Target, taught: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Return a child's logits and its loss."""
         lesson = getattr(self.rules, "loss", None)
         with self.autocast:
             outputs = self._compiled.get(child, child)(fitted(images, child))
-            logits = outputs[0] if isinstance(outputs, tuple) else outputs
+            logits = logits_of(outputs)
             if lesson is None:
                 return logits, self._total(outputs, target)
             self._check(logits)
@@ -179,8 +179,7 @@ class Sharing(Training):
         biggest = self.teacher.at(self.teacher.space.largest()).train()
         regularise(biggest, False)
         with self.autocast:
-            outputs = biggest(fitted(images, biggest))
-        return outputs[0] if isinstance(outputs, tuple) else outputs
+            return logits_of(biggest(fitted(images, biggest)))
 
     def _take(self) -> Gradients:
         """Return the gradients of one path and clear them."""
@@ -232,25 +231,3 @@ def weights_of(supernet: Supernet) -> nn.Module:
     for name, constant in supernet.named_buffers():
         holder.register_buffer(name, constant)
     return holder
-
-
-def resumed(
-    path: Path, training: Sharing, identity: Mapping[str, Any]
-) -> tuple[list[dict[str, float]], dict[str, Any] | None]:
-    """Put a training into the state it had; return its history and what the strategy had learned."""
-    tensors, stored = read_tensors(path)
-    before = stored.get("notes", {}).get("identity", {})
-    for key, value in identity.items():
-        if before.get(key) != value:
-            raise RunError(
-                f"{path} belongs to another training: its {key} is {before.get(key)!r}, here {value!r}"
-            )
-    teacher = {
-        k.removeprefix("teacher/"): v for k, v in tensors.items() if k.startswith("teacher/")
-    }
-    if teacher:
-        training.teach(teacher)
-    notes = load_training(path, training)
-    history: list[dict[str, float]] = notes["history"]
-    training.skipped = int(history[-1].get("skipped", 0))
-    return history, notes.get("taught")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,26 +17,36 @@ from torch import nn
 from nasflow.data import Dataset
 from nasflow.errors import CandidateError, ConfigError, NasflowWarning, RunError, SpaceError
 from nasflow.evaluate.batchnorm import recalibrate
-from nasflow.evaluate.checkpoint import read_tensors, save_training, write_bytes, write_tensors
-from nasflow.evaluate.device import pick_device
+from nasflow.evaluate.checkpoint import (
+    CHECKPOINT,
+    RESULT,
+    WEIGHTS,
+    identity_of,
+    load_training,
+    make_folder,
+    read_tensors,
+    save_training,
+    write_bytes,
+    write_tensors,
+)
+from nasflow.evaluate.device import pick_device, threads
 from nasflow.evaluate.evaluator import Network, Report, cost, space_of
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.minibatch import Minibatches
 from nasflow.evaluate.paths import Uniform
 from nasflow.evaluate.recipe import Recipe
-from nasflow.evaluate.sharing import Sharing, resumed
-from nasflow.evaluate.train import image_size, own_randomness
+from nasflow.evaluate.sharing import Sharing
+from nasflow.evaluate.train import check_held_out, image_size, own_randomness
 from nasflow.evaluate.training import measure
 from nasflow.lower import Supernet
+from nasflow.lower.child import Child
 
 if TYPE_CHECKING:
     from nasflow.ir import Point, Space
 
 FOLDER = "supernet"
 CALIBRATION_BATCH = 128  # whatever the recipe: a child is worth the same in every run
-CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "training.json"
 TAUGHT = "strategy.json"  # what a strategy has learned between epochs
-Observe = Callable[[dict[str, float]], None]
 
 
 class SharedWeights:
@@ -114,7 +122,7 @@ class SharedWeights:
     def __call__(
         self, graph: Network, *, point: Point, seed: int = 0, report: Report | None = None
     ) -> dict[str, float]:
-        """Return accuracy, loss and what `cost` counts of the child at ``point``.
+        """Return accuracy and loss of the child at ``point``, what `cost` counts, and the seconds taken.
 
         Raises CandidateError for a child that needs weights which are not there.
         """
@@ -122,7 +130,7 @@ class SharedWeights:
         net = self.net
         try:
             with blame_candidate():
-                child = net.at(point)
+                child = self._child(net, point)
                 accuracy, loss = self.judge(child, graph)
         except SpaceError as error:
             raise CandidateError(str(error)) from error
@@ -140,17 +148,24 @@ class SharedWeights:
         if self._net is None:
             self._load()
             assert self._arrays is not None
-            net = Supernet(self.own_space).requires_grad_(False)
-            fill(net, self._arrays, pick_device(self.device), str(self.weights))
+            # Made weights are written to, which arrays in Ray's store cannot be.
+            arrays = {k: v.copy() if self.makes else v for k, v in self._arrays.items()}
+            net = self._fresh(self.own_space, 0).requires_grad_(False)
+            adopt(net, arrays, pick_device(self.device), str(self.weights))
             self._net = net
         return self._net
 
+    def _fresh(self, space: Space, seed: int) -> Supernet:
+        """Return a supernet before it is trained."""
+        return Supernet(space, seed)
+
+    def _child(self, net: Supernet, point: Point) -> Child:
+        """Return a child of a supernet with the weights that it is judged by."""
+        return net.at(point)
+
     def judge(self, child: nn.Module, graph: Network) -> tuple[float, float]:
         """Return (accuracy, loss) on the validation images, the norms measured anew before."""
-        if not len(self.data.validation):
-            raise ConfigError(
-                "a search needs held-out images to judge by: set data.validation above 0"
-            )
+        check_held_out(self.data)
         data, batches = self._data(image_size(graph, self.data))
         recalibrate(child, map(data.normalise, batches))
         return measure(child, data, data.validation)
@@ -189,7 +204,7 @@ class SharedWeights:
     # -- training -----------------------------------------------------------------------------
 
     def prepare(
-        self, rules: Any, folder: Path, seed: int, observe: Observe, spec: Mapping[str, Any]
+        self, rules: Any, folder: Path, seed: int, observe: Report, spec: Mapping[str, Any]
     ) -> None:
         """Train the weights along the paths of ``rules`` (a strategy), unless there are some.
 
@@ -261,7 +276,7 @@ class SharedWeights:
         rules: Any,
         folder: Path,
         seed: int,
-        observe: Observe,
+        observe: Report,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -274,17 +289,16 @@ class SharedWeights:
         space = self.own_space
         training = self._training(space, rules, seed, rank, world)
         identity = self._identity(space, rules, seed)
-        history: list[dict[str, float]] = []
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot create the folder {place}: {error.strerror}") from error
-        if (place / CHECKPOINT).exists():
-            history, taught = resumed(place / CHECKPOINT, training, identity)
-            if taught is not None:
-                rules.restore(taught)
-        start = time.monotonic() - (history[-1]["seconds"] if history else 0.0)
-        with own_randomness(training.data), _threads(self.threads):
+        make_folder(place)
+        notes = load_training(place / CHECKPOINT, training, identity)
+        history: list[dict[str, float]] = notes.get("history", [])
+        start = time.monotonic()
+        if history:
+            start -= history[-1]["seconds"]
+            training.skipped = int(history[-1].get("skipped", 0))
+        if "taught" in notes:
+            rules.restore(notes["taught"])
+        with own_randomness(training.data), threads(self.threads):
             while training.epoch < self.recipe.epochs:
                 entry = self._epoch(training, start)
                 if hasattr(rules, "alternate"):
@@ -293,9 +307,9 @@ class SharedWeights:
                     entry["seconds"] = time.monotonic() - start
                 history.append(entry)
                 if rank == 0:
-                    taught = rules.state() if hasattr(rules, "alternate") else None
-                    notes = {"identity": identity, "history": history, "taught": taught}
-                    save_training(place / CHECKPOINT, training, notes)
+                    taught = {"taught": rules.state()} if hasattr(rules, "alternate") else {}
+                    notes = {"history": history, **taught}
+                    save_training(place / CHECKPOINT, training, identity, notes)
                     observe(entry)
         if rank == 0:
             document = {"training": identity, "history": history}
@@ -307,19 +321,15 @@ class SharedWeights:
 
     def _training(self, space: Space, rules: Any, seed: int, rank: int, world: int) -> Sharing:
         device = pick_device(self.device)
-        supernet = self._shared(space, rules, seed).to(device)
-        data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
+        supernet = self._fresh(space, seed)
+        if hasattr(rules, "initialise"):
+            rules.initialise(supernet)
+        supernet.to(device)
+        data = self.recipe.subset(self.data)
         sizes = [image_size(space.bind(p), data) for p in (space.largest(), space.smallest())]
         data = data.prepared(max(sizes), device)
         known = rules if hasattr(rules, "paths") else Uniform(space, seed)
         return self.trains(supernet, data, self.recipe, seed, known, rank, world)
-
-    def _shared(self, space: Space, rules: Any, seed: int) -> Supernet:
-        """Return the supernet to train, as it begins."""
-        supernet = Supernet(space, seed)
-        if hasattr(rules, "initialise"):
-            rules.initialise(supernet)
-        return supernet
 
     def _epoch(self, training: Sharing, start: float) -> dict[str, float]:
         """Train an epoch; return its number (from 1), train_loss, and accuracies now and then."""
@@ -349,7 +359,7 @@ class SharedWeights:
         space = training.supernet.space
         with training.averaged():
             for name, point in (("biggest", space.largest()), ("smallest", space.smallest())):
-                child = training.supernet.at(point)
+                child = self._child(training.supernet, point)
                 found[name], _ = self.judge(child, child.graph)
         return found
 
@@ -360,22 +370,8 @@ class SharedWeights:
             "biggest": space.fingerprint(space.largest()),
             "smallest": space.fingerprint(space.smallest()),
             "strategy": type(rules).__name__,
-            "data": self.data.name,
-            "images": [len(self.data.train), len(self.data.validation), len(self.data.test)],
-            "augment": dataclasses.asdict(self.data.augment),
-            "seed": seed,
-            "recipe": dataclasses.asdict(dataclasses.replace(self.recipe, time_limit=None)),
+            **identity_of(self.data, self.recipe, seed),
         }
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def located(weights: str) -> Path:
@@ -391,7 +387,9 @@ def located(weights: str) -> Path:
     )
 
 
-def fill(net: Supernet, arrays: Mapping[str, np.ndarray], device: torch.device, where: str) -> None:
+def adopt(
+    net: Supernet, arrays: Mapping[str, np.ndarray], device: torch.device, where: str
+) -> None:
     """Let a supernet have weights from arrays, in place where they lie in the CPU's memory."""
     own = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     for name, tensor in own.items():

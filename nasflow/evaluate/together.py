@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nasflow import discovery
 from nasflow.errors import RunError
+from nasflow.evaluate.checkpoint import RESULT
+from nasflow.evaluate.evaluator import Report
+from nasflow.evaluate.supernet import FOLDER
 
 
 def train_together(
@@ -19,7 +22,7 @@ def train_together(
     folder: Path,
     seed: int,
     workers: int,
-    observe: Callable[[dict[str, float]], None],
+    observe: Report,
 ) -> None:
     """Train as `SharedWeights.train` does, in ``workers`` processes with a GPU each where there are some.
 
@@ -36,6 +39,7 @@ def train_together(
             "training on several workers needs the evaluator and the strategy as configuration; "
             "they were given as objects: set workers=1"
         )
+    place = folder / FOLDER
     gpus = ray.cluster_resources().get("GPU", 0) >= workers if ray.is_initialized() else False
     trainer = TorchTrainer(
         _work,
@@ -47,7 +51,7 @@ def train_together(
         },
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
         run_config=RunConfig(
-            name="train", storage_path=str(folder / "supernet"), failure_config=FailureConfig(2)
+            name="train", storage_path=str(place), failure_config=FailureConfig(2)
         ),
     )
     try:
@@ -58,8 +62,8 @@ def train_together(
         raise RunError(
             f"training the shared weights on {workers} workers failed: {last}"
         ) from error
-    shutil.rmtree(folder / "supernet" / "train", ignore_errors=True)  # Ray's own records
-    for entry in json.loads((folder / "supernet" / "training.json").read_text())["history"]:
+    shutil.rmtree(place / "train", ignore_errors=True)  # Ray's own records
+    for entry in json.loads((place / RESULT).read_text())["history"]:
         observe(entry)
 
 

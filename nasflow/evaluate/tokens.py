@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nasflow.errors import DataError, GraphError
+from nasflow.evaluate.modes import evaluating
 from nasflow.ir.graph import Graph
 from nasflow.ir.operation import applied
 from nasflow.ir.ops.tokens import SampleTokens
@@ -51,19 +52,16 @@ def token_use(graph: Graph, module: nn.Module, batches: Iterable[Tensor]) -> Tok
     hooks = [
         part.register_forward_hook(lambda _, __, out: kept.append(out[1] == 0)) for part in drawing
     ]
-    modes = [(part, part.training) for part in module.modules()]
     counts: list[tuple[int, ...]] = []
     try:
-        module.eval()
-        for images in batches:
-            kept.clear()
-            module(images)
-            counts += zip(*(mask.sum(dim=-1).tolist() for mask in kept), strict=True)
+        with evaluating(module):
+            for images in batches:
+                kept.clear()
+                module(images)
+                counts += zip(*(mask.sum(dim=-1).tolist() for mask in kept), strict=True)
     finally:
         for hook in hooks:
             hook.remove()
-        for part, training in modes:
-            part.training = training
     if not counts:
         raise DataError("expected images to count the tokens of, got none")
     tokens = tuple(sum(column) / len(counts) for column in zip(*counts, strict=True))

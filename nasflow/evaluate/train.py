@@ -50,41 +50,23 @@ class Train:
         called after each epoch with epoch (from 1), epochs (of all), accuracy, loss, train_loss and seconds; what it
         raises passes through. Raises `CandidateError`; `ConfigError` if data and graph disagree.
         """
-        if not len(self.data.validation):
-            raise ConfigError(
-                "a search needs held-out images to judge by: set data.validation above 0"
-            )
+        check_held_out(self.data)
         start = time.monotonic()
         deadline = start + self.recipe.time_limit if self.recipe.time_limit else None
         data = self._data(graph)
-        history: list[tuple[float, float]] = []
+        history: list[dict[str, float]] = []
         weights: dict[str, torch.Tensor] = {}
         # A worker's other draws must not depend on whether a candidate was trained in between.
         with own_randomness(data):
             with blame_candidate():
                 training = Training(graph.to_torch(seed=seed), data, self.recipe, seed)
             while training.epoch < self.recipe.epochs:
-                with blame_candidate():
-                    train_loss = training.train_epoch(deadline)
-                    accuracy, loss = training.measure(data.validation)
-                if not math.isfinite(loss):
-                    raise CandidateError(
-                        f"the validation loss is NaN or infinite in epoch {training.epoch}"
-                    )
-                history.append((accuracy, loss))
-                if self.keep and _is_to_keep(history, self.recipe.select):
+                history.append(next_epoch(training, deadline))
+                if self.keep and is_to_keep(history, self.recipe.select):
                     weights = {k: v.clone() for k, v in training.best.state_dict().items()}
                 if report:
-                    report(
-                        {
-                            "epoch": training.epoch,
-                            "epochs": self.recipe.epochs,
-                            "accuracy": accuracy,
-                            "loss": loss,
-                            "train_loss": train_loss,
-                            "seconds": time.monotonic() - start,
-                        }
-                    )
+                    seconds = time.monotonic() - start
+                    report(history[-1] | {"epochs": self.recipe.epochs, "seconds": seconds})
         if self.keep and self.keep.is_dir():
             write_tensors(self.keep / f"{graph.fingerprint}.safetensors", weights, {"seed": seed})
         measures = summary(history, self.recipe.select)
@@ -95,8 +77,7 @@ class Train:
         size, device = image_size(graph, self.data), pick_device(self.device)
         key = (size, str(device))
         if self._prepared is None or self._prepared[0] != key:
-            data = self.data.limited(self.recipe.images, 0) if self.recipe.images else self.data
-            self._prepared = key, data.prepared(size, device)
+            self._prepared = key, self.recipe.subset(self.data).prepared(size, device)
         return self._prepared[1]
 
 
@@ -120,21 +101,44 @@ def image_size(graph: Network, data: Dataset) -> tuple[int, int]:
     return height, width
 
 
-def _is_to_keep(history: list[tuple[float, float]], select: str) -> bool:
+def check_held_out(data: Dataset) -> None:
+    """Raise `ConfigError` unless there are images to judge networks by."""
+    if not len(data.validation):
+        raise ConfigError("a search needs held-out images to judge by: set data.validation above 0")
+
+
+def next_epoch(training: Training, deadline: float | None) -> dict[str, float]:
+    """Train one epoch; return its number (from 1), train_loss, and held-out accuracy and loss.
+
+    Where no images are held out there are no such measures. Raises `CandidateError` as
+    `Training.train_epoch` does, and for a held-out loss that is NaN or infinite.
+    """
+    with blame_candidate():
+        entry = {"epoch": training.epoch + 1, "train_loss": training.train_epoch(deadline)}
+        if len(training.data.validation):
+            entry["accuracy"], entry["loss"] = training.measure(training.data.validation)
+            if not math.isfinite(entry["loss"]):
+                raise CandidateError(
+                    f"the validation loss is NaN or infinite in epoch {training.epoch}"
+                )
+    return entry
+
+
+def is_to_keep(history: list[dict[str, float]], select: str) -> bool:
     """Tell whether the newest epoch is the one that counts so far."""
-    newest = history[-1][0]
-    return select == "last" or all(newest > accuracy for accuracy, _ in history[:-1])
+    *before, newest = history
+    return select == "last" or all(newest["accuracy"] > old["accuracy"] for old in before)
 
 
-def summary(history: list[tuple[float, float]], select: str) -> dict[str, float]:
-    """Return the measures of a training from its (accuracy, loss) per epoch."""
-    best = max(range(len(history)), key=lambda i: history[i][0])  # the first of equals
-    chosen = best if select == "best" else len(history) - 1
+def summary(history: list[dict[str, float]], select: str) -> dict[str, float]:
+    """Return the measures of a training from those of its epochs."""
+    best = max(history, key=lambda entry: entry["accuracy"])  # the first of equals
+    chosen = best if select == "best" else history[-1]
     return {
-        "accuracy": history[chosen][0],
-        "loss": history[chosen][1],
-        "best_accuracy": history[best][0],
-        "best_epoch": best + 1,
-        "last_accuracy": history[-1][0],
+        "accuracy": chosen["accuracy"],
+        "loss": chosen["loss"],
+        "best_accuracy": best["accuracy"],
+        "best_epoch": best["epoch"],
+        "last_accuracy": history[-1]["accuracy"],
         "epochs": len(history),
     }

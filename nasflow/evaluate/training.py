@@ -20,6 +20,8 @@ from nasflow.evaluate.recipe import Recipe
 VALIDATION_BATCH = 512
 Target = Callable[[torch.Tensor], torch.Tensor]
 """The loss of logits (B, classes) against a batch's labels."""
+Outputs = torch.Tensor | tuple[torch.Tensor, ...]
+"""A network's logits, followed by those of its side classifiers where it has some."""
 
 
 class Training:
@@ -31,6 +33,7 @@ class Training:
     """
 
     rank, world = 0, 1  # of processes that train together, each on a part of every batch
+    teacher: nn.Module | None = None  # a frozen network to learn from
 
     def __init__(self, module: nn.Module, data: Dataset, recipe: Recipe, seed: int) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
@@ -130,9 +133,7 @@ class Training:
         target = functools.partial(self._loss, first=chosen.labels, second=second, weight=weight)
         return images, target
 
-    def _total(
-        self, outputs: torch.Tensor | tuple[torch.Tensor, ...], target: Target
-    ) -> torch.Tensor:
+    def _total(self, outputs: Outputs, target: Target) -> torch.Tensor:
         """Return the loss of a network's outputs: its logits, and those of side classifiers."""
         logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         self._check(logits)
@@ -163,9 +164,18 @@ class Training:
         other = functional.cross_entropy(logits.float(), second, label_smoothing=smoothing)
         return weight * loss + (1 - weight) * other
 
+    def teach(self, weights: dict[str, torch.Tensor]) -> None:
+        """Make ``weights`` the teacher from now on: of a supernet's children (`Sharing`)."""
+        raise NotImplementedError
+
     def measure(self, split: Part) -> tuple[float, float]:
         """Return (accuracy in [0, 1], mean cross-entropy) of the kept module on ``split``."""
         return measure(self.best, self.data, split, self.autocast)
+
+
+def logits_of(outputs: Outputs) -> torch.Tensor:
+    """Return a network's own logits, without those of side classifiers."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 def clocks(module: nn.Module) -> list[nn.Module]:

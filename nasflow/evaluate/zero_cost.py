@@ -23,6 +23,7 @@ from nasflow.evaluate.device import pick_device
 from nasflow.evaluate.evaluator import Network, Report, cost
 from nasflow.evaluate.failure import blame_candidate
 from nasflow.evaluate.train import image_size, own_randomness
+from nasflow.evaluate.training import logits_of
 from nasflow.ir import Graph
 from nasflow.ir.graph import prune
 
@@ -94,7 +95,7 @@ def synflow(module: nn.Module, batch: Batch) -> float:
             tensor.abs_()
     ones = torch.ones_like(batch[0][:1], dtype=torch.float64)
     with without_norms():
-        total = _logits(module(ones)).sum()
+        total = logits_of(module(ones)).sum()
     return _sum(abs(w * g).sum() for w, g in _gradients(total, weights))
 
 
@@ -114,7 +115,7 @@ def jacob_cov(module: nn.Module, batch: Batch) -> float:
     ``-sum(log(s + k) + 1 / (s + k))`` over the eigenvalues s of their correlation matrix.
     """
     images = batch[0].detach().clone().requires_grad_(True)
-    (jacobian,) = torch.autograd.grad(_logits(module.train()(images)).sum(), images)
+    (jacobian,) = torch.autograd.grad(logits_of(module.train()(images)).sum(), images)
     correlation = torch.corrcoef(jacobian.flatten(1).double())
     values = torch.linalg.eigvalsh(correlation.nan_to_num()) + JACOBIAN
     return float(-(values.log() + 1 / values).sum())
@@ -285,12 +286,8 @@ def _weights(module: nn.Module) -> list[Tensor]:
     return [p for p in module.parameters() if p.ndim > 1]
 
 
-def _logits(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
-    return outputs[0] if isinstance(outputs, tuple) else outputs
-
-
 def _loss(module: nn.Module, batch: Batch) -> Tensor:
-    return functional.cross_entropy(_logits(module.train()(batch[0])), batch[1])
+    return functional.cross_entropy(logits_of(module.train()(batch[0])), batch[1])
 
 
 def _gradients(total: Tensor, weights: list[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -23,9 +23,9 @@ from nasflow.discovery import build, find, spec_parts, tuples
 from nasflow.errors import CandidateError, ConfigError, NasflowError, RunError
 
 if TYPE_CHECKING:
+    from nasflow.evaluate import Report
     from nasflow.ir import Graph, Point, Space
 
-Report = Callable[[dict[str, float]], None]
 Evaluate = Callable[..., Mapping[str, float]]
 GRACE = 5.0  # seconds, at most, that a candidate has to notice that its time is up before its worker is ended
 

@@ -232,7 +232,8 @@ def test_an_unknown_device_is_refused(data: Dataset) -> None:
 
 
 def test_the_first_of_equal_epochs_is_the_best() -> None:
-    history = [(0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.3)]
+    pairs = [(0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.3)]
+    history = [{"epoch": i, "accuracy": a, "loss": b} for i, (a, b) in enumerate(pairs, 1)]
     best, last = summary(history, "best"), summary(history, "last")
     assert (best["accuracy"], best["loss"], best["best_epoch"]) == (0.9, 0.5, 2)
     assert (last["accuracy"], last["loss"], last["best_accuracy"]) == (0.8, 0.3, 0.9)
