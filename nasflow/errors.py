@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 class NasflowError(Exception):
@@ -50,11 +50,3 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the closest candidate, or an empty string."""
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def check_option(setting: str, value: object, options: Sequence[str]) -> None:
-    """Raise ConfigError unless a setting has one of these values."""
-    if value not in options:
-        raise ConfigError(
-            f"{setting}: expected one of {', '.join(options)}, got {value!r}{nearest(str(value), options)}"
-        )

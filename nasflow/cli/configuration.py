@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasflow import discovery
 from nasflow.errors import ConfigError, nearest
+from nasflow.options import check_whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -151,9 +152,8 @@ def require(config: DictConfig) -> None:
 
 def whole(name: str, value: Any) -> int:
     """Return a field's value if it is a whole number from 0; raises ConfigError otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ConfigError(f"{name}: expected a whole number from 0, got {value!r}")
-    return value
+    check_whole(name, value, 0)
+    return int(value)
 
 
 def _folders(config_dir: str | None) -> list[Path]:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from nasflow.data.options import check_types, read
 from nasflow.data.policy import policy
 from nasflow.errors import ConfigError
+from nasflow.options import check_types, read
 
 if TYPE_CHECKING:
     from PIL.Image import Image

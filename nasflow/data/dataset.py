@@ -15,9 +15,10 @@ import torch
 from torch.nn import functional
 
 from nasflow.data.augment import Augment
-from nasflow.data.options import check_size, check_type
+from nasflow.data.images import check_size
 from nasflow.data.stream import Stream
 from nasflow.errors import ConfigError, DataError, NasflowWarning
+from nasflow.options import check_type
 
 MOST_CLASSES = 1_000_000  # above this, labels are identifiers
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from nasflow.cores import cores
-from nasflow.data.options import check_size
 from nasflow.errors import ConfigError, DataError
+from nasflow.options import check_type
 
 MODES = {1: "L", 3: "RGB"}
 
@@ -81,3 +81,10 @@ def check_centre(share: object) -> None:
     number = isinstance(share, int | float) and not isinstance(share, bool)
     if not number or not 0 < share <= 1:  # type: ignore[operator]
         raise ConfigError(f"data.centre must be above 0, at most 1, got {share!r}")
+
+
+def check_size(size: object) -> None:
+    """Raise ConfigError for what is no side of an image, in pixels; None stands for images as they are."""
+    check_type("data.size", size, "int | None")
+    if isinstance(size, int) and size < 1:
+        raise ConfigError(f"data.size must be at least 1 pixel, got {size}")

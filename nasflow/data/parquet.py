@@ -11,9 +11,9 @@ import numpy as np
 from nasflow.data.augment import Augment
 from nasflow.data.dataset import Dataset, Part, assemble, checked, find
 from nasflow.data.images import check_centre, decode
-from nasflow.data.options import check_type
 from nasflow.data.stream import stream as streamed
 from nasflow.errors import ConfigError, DataError, nearest
+from nasflow.options import check_type
 
 
 def load(

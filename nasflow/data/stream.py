@@ -14,8 +14,8 @@ import torch
 from nasflow.cores import cores
 from nasflow.data.augment import Augment, draw_seed
 from nasflow.data.images import MODES, centred, opened
-from nasflow.data.options import check_type
 from nasflow.errors import ConfigError, DataError
+from nasflow.options import check_type
 
 if TYPE_CHECKING:
     from nasflow.data.dataset import Split

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nasflow.data import Dataset
-from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError, check_option
+from nasflow.errors import CandidateError, ConfigError, RunError, SpaceError
 from nasflow.evaluate.checkpoint import write_bytes
 from nasflow.evaluate.evaluator import Network, Report
 from nasflow.evaluate.failure import blame_candidate
@@ -23,6 +23,7 @@ from nasflow.evaluate.training import Target
 from nasflow.lower import Supernet
 from nasflow.lower.child import Child
 from nasflow.lower.hypernet import WHICH, HyperSupernet
+from nasflow.options import check_option, check_whole
 
 if TYPE_CHECKING:
     from nasflow.ir import Point, Space
@@ -97,10 +98,7 @@ class HypernetWeights(SharedWeights):
         **shared: Any,
     ) -> None:
         for name, value in (("width", width), ("piece", piece), ("depth", depth)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(
-                    f"evaluator.{name}: expected a whole number from 1, got {value!r}"
-                )
+            check_whole(f"evaluator.{name}", value)
         check_option("evaluator.made", made, WHICH)
         super().__init__(data, **shared)
         if self.recipe.compile:

@@ -7,10 +7,10 @@ import time
 
 import torch
 
-from nasflow.errors import ConfigError
 from nasflow.evaluate.device import pick_device, threads
 from nasflow.evaluate.evaluator import Network, Report
 from nasflow.evaluate.failure import blame_candidate
+from nasflow.options import check_whole
 
 
 class Latency:
@@ -35,8 +35,7 @@ class Latency:
             ("repeats", repeats, 1),
             ("warmup", warmup, 0),
         ):
-            if value < least:
-                raise ConfigError(f"latency: {name} must be at least {least}, got {value}")
+            check_whole(f"evaluator.{name}", value, least)
         self.batch, self.threads, self.warmup, self.repeats = batch, threads, warmup, repeats
         self.device = device
 

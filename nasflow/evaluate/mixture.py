@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasflow.data import Dataset, Split
-from nasflow.errors import ConfigError, RunError, check_option
+from nasflow.errors import ConfigError, RunError
 from nasflow.evaluate.bilevel import first_order, second_order
 from nasflow.evaluate.checkpoint import make_folder, write_bytes
 from nasflow.evaluate.device import pick_device
@@ -23,6 +23,7 @@ from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.train import Train, image_size, own_randomness
 from nasflow.evaluate.training import logits_of
 from nasflow.lower.mixed import HOLDS, Hold, Mixed
+from nasflow.options import check_option
 
 SHARES = Path("mixture") / "shares.json"
 BETAS = (0.5, 0.999)  # of Adam on the architecture (Liu et al., 2019, appendix A.1.2)

@@ -34,6 +34,7 @@ from nasflow.ir.graph import Graph, alone
 from nasflow.ir.operation import Applied
 from nasflow.ir.types import Type
 from nasflow.lower import to_torch
+from nasflow.options import check_whole
 
 GROUP = 128  # operations timed in turns
 GROUP_BYTES = 1 << 28  # of their weights and values
@@ -57,9 +58,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         for name in ("batch", "threads", "repeats"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name}: expected a whole number from 1, got {value!r}")
+            check_whole(name, getattr(self, name))
         if self.device == HERE:
             object.__setattr__(self, "device", "cpu")
         pick_device(self.device)

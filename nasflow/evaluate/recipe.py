@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from nasflow.data import Dataset
-from nasflow.data.options import check_types, read
 from nasflow.errors import ConfigError, nearest
+from nasflow.options import check_types, read
 
 CHOICES = {
     "optimizer": ("sgd", "adamw", "rmsprop"),

@@ -40,6 +40,7 @@ from nasflow.evaluate.train import check_held_out, image_size, own_randomness
 from nasflow.evaluate.training import measure
 from nasflow.lower import Supernet
 from nasflow.lower.child import Child
+from nasflow.options import check_whole
 
 if TYPE_CHECKING:
     from nasflow.ir import Point, Space
@@ -96,10 +97,7 @@ class SharedWeights:
             ("workers", 1 if workers is None else workers, 1),
             ("threads", 1 if threads is None else threads, 1),
         ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(
-                    f"evaluator.{name}: expected a whole number from {least}, got {value!r}"
-                )
+            check_whole(f"evaluator.{name}", value, least)
         self.data, self.space, self.weights, self.device = data, space, weights, device
         self.keep = Path(keep) if keep else None
         self.calibration, self.watch = calibration, watch

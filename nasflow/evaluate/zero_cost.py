@@ -26,6 +26,7 @@ from nasflow.evaluate.train import image_size, own_randomness
 from nasflow.evaluate.training import logits_of
 from nasflow.ir import Graph
 from nasflow.ir.graph import prune
+from nasflow.options import check_whole
 
 Batch = tuple[Tensor, Tensor]
 """Normalised images (B, C, H, W) and their labels (B,)."""
@@ -248,8 +249,7 @@ class ZeroCost:
         batch: int = 64,
         device: str = "auto",
     ) -> None:
-        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 2:
-            raise ConfigError(f"evaluator.batch: expected a whole number from 2, got {batch!r}")
+        check_whole("evaluator.batch", batch, 2)
         self.data, self.names, self.batch, self.device = data, check(measures), batch, device
         self._batches: dict[tuple[int, int], Batch] = {}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nasflow.ir.expression import Scalar
 from nasflow.ir.graph import Graph
-from nasflow.lower.inside import Inside, Stands, stands
+from nasflow.lower.inside import RUNNING, Inside, Stands, stands
 from nasflow.lower.plan import Planner, fresh, leaves
 from nasflow.lower.shares import Segment, Use
 
@@ -48,15 +48,17 @@ class Child(nn.Module):
         if self._stands is None:
             self._stands = stands(leaves(self.plan))
         shared, own = self._stands
-        learns = torch.is_grad_enabled()  # copies of windows are for gradients
-        tensors = [leaf.refresh(copy=learns) for leaf, _, _ in own]
-        if not learns:
-            return self._work(inputs)
-        try:
-            return Inside.apply(self._work, own, tensors, False, len(inputs), *inputs, *shared)
-        finally:
+        if not torch.is_grad_enabled():
             for leaf, _, _ in own:
-                leaf.release()
+                leaf.refresh(copy=False)
+            return self._work(inputs)
+        with RUNNING:
+            tensors = [leaf.refresh(copy=True) for leaf, _, _ in own]
+            try:
+                return Inside.apply(self._work, own, tensors, False, len(inputs), *inputs, *shared)
+            finally:
+                for leaf, _, _ in own:
+                    leaf.release()
 
     def _work(self, inputs: Sequence[Any]) -> list[Tensor]:
         return self.plan.run(self, self.state, inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import operator
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -84,6 +85,7 @@ class Supernet(nn.Module):
         self.initialise(seed)
         self._children: OrderedDict[tuple[Any, ...], Child] = OrderedDict()
         self._planner: Planner | None = None
+        self._held: list[Tensor | None] = []  # what the planner was made of
 
     @torch.no_grad()
     def initialise(self, seed: int = 0) -> None:
@@ -119,6 +121,8 @@ class Supernet(nn.Module):
             PointError: the point does not fit the space.
             SpaceError: it needs more than was found when the supernet was made.
         """
+        if self._planner is not None and any(map(operator.is_not, self._held, self._tensors())):
+            self._forget()  # as when torch.func.functional_call puts others in their place
         full = self.space.complete(point)
         key = tuple(full.items())
         child = self._children.get(key)
@@ -140,7 +144,11 @@ class Supernet(nn.Module):
                 for name, matrices in self._maps.items()
             }
             self._planner = Planner(self.shares.shared, stored, maps)
+            self._held = self._tensors()
         return Child(point, segment, self._planner).train(self.training)
+
+    def _tensors(self) -> list[Tensor | None]:
+        return [*self._parameters.values(), *self._buffers.values()]
 
     def weight(self, name: str) -> Tensor:
         """Return the shared tensor of a name in ``shares.shared``, as `initialise` fills it."""
@@ -154,6 +162,12 @@ class Supernet(nn.Module):
     def forward(self, point: Mapping[str, Any], *inputs: Tensor) -> Any:
         """Run a child: ``supernet(point, x)`` is ``supernet.at(point)(x)``."""
         return self.at(point)(*inputs)
+
+    def train(self, mode: bool = True) -> Supernet:
+        """Put the supernet and the children that are kept into training or evaluation mode."""
+        for child in self._children.values():
+            child.train(mode)
+        return super().train(mode)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Supernet:
         self._forget()

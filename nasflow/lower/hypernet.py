@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasflow.errors import SpaceError, check_option
+from nasflow.errors import SpaceError
 from nasflow.ir.flow import Spans
 from nasflow.ir.space import Space
 from nasflow.lower.child import Child
 from nasflow.lower.elastic import Supernet, drawn
+from nasflow.options import check_option
 
 Which = Literal["all", "pointwise"]
 WHICH: Final = get_args(Which)

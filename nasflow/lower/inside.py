@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from nasflow.lower.cut import Cut
 
+RUNNING: Final = threading.RLock()
+"""Held while leaves stand for the tensors of one call: threads that run children take turns."""
 BIG: Final = 1 << 18
 """Entries (1 MB of float32) from which on a matrix is not copied."""
 
@@ -61,7 +64,6 @@ class Leaf:
 
     def _place(self) -> None:
         """Find the window in the tensor's memory."""
-        self.pointer = self.shared.data_ptr()
         with torch.inference_mode(False):
             self.tensor = self.window(self.shared.detach())
         found = self.tensor
@@ -69,6 +71,7 @@ class Leaf:
         self.apart = found if copied else None
         if self.cut is not None:
             _hear_once()
+        self.pointer = self.shared.data_ptr()  # last: what failed is tried again
 
     def window(self, tensor: Tensor) -> Tensor:
         """Return that part of a tensor of the shared one's shape."""
@@ -163,26 +166,29 @@ class Inside(torch.autograd.Function):
                 given.append(gradient)
         if torch.is_grad_enabled():
             return (None, None, None, None, None, *_derived(ctx, results, given))
-        leaves, own = ctx.leaves, ctx.own
-        inputs = [x if _needs(x) else None for x in ctx.inputs]
-        try:
-            shared = ctx.tensors[len(inputs) :]
-            found = _received(
-                leaves, own, shared, _unrestricted(ctx.next_functions[-len(shared) :])
-            )
-            keep = ctx.keep or torch._C._autograd._get_current_graph_task_keep_graph()
-            torch.autograd.backward(results, given, keep)
-            for (leaf, at, alone), tensor in zip(leaves, own, strict=True):
-                if alone and found[at] is leaf:
-                    found[at] = tensor.grad
-            asked = [None if x is None else x.grad for x in inputs]
-        finally:
-            for tensor in own:
-                tensor.grad = None
-            for x in inputs:
-                if x is not None:
-                    x.grad = None
-        return (None, None, None, None, None, *asked, *found)
+        with RUNNING:
+            return (None, None, None, None, None, *_gradients(ctx, results, given))
+
+
+def _gradients(ctx: Any, results: Sequence[Tensor], given: Sequence[Tensor]) -> list[Any]:
+    """Return the gradients of all tensors that autograd is to be given; the leaves add theirs."""
+    leaves, own = ctx.leaves, ctx.own
+    inputs = [x if _needs(x) else None for x in ctx.inputs]
+    try:
+        shared = ctx.tensors[len(inputs) :]
+        found = _received(leaves, own, shared, _unrestricted(ctx.next_functions[-len(shared) :]))
+        keep = ctx.keep or torch._C._autograd._get_current_graph_task_keep_graph()
+        torch.autograd.backward(results, given, keep)
+        for (leaf, at, alone), tensor in zip(leaves, own, strict=True):
+            if alone and found[at] is leaf:
+                found[at] = tensor.grad
+        return [*(None if x is None else x.grad for x in inputs), *found]
+    finally:
+        for tensor in own:
+            tensor.grad = None
+        for x in inputs:
+            if x is not None:
+                x.grad = None
 
 
 def _needs(x: Any) -> bool:

@@ -12,11 +12,12 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from nasflow.errors import SpaceError, check_option
+from nasflow.errors import SpaceError
 from nasflow.ir.expression import Decision, Scalar
 from nasflow.ir.space import Point, Space
 from nasflow.lower.program import Edges, Mix, Run
 from nasflow.lower.relax import Builder, Unmixable
+from nasflow.options import check_option
 
 Hold = Literal["biggest", "smallest"]
 HOLDS: Final = get_args(Hold)

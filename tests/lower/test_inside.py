@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -201,3 +202,43 @@ def test_a_child_is_traced_as_one_graph(net: Supernet, x: Tensor) -> None:
     loss(traced, x).backward()
     loss(module, x).backward()
     assert_gradients(net, module)
+
+
+def test_threads_take_turns(net: Supernet, x: Tensor) -> None:
+    points = [NARROW, {"width": 4}]
+    weights = list(net.parameters())
+
+    def gradients(point: ir.Point) -> list[Tensor | None]:
+        return list(torch.autograd.grad(loss(net.at(point), x), weights, allow_unused=True))
+
+    expected = [gradients(point) for point in points]
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(gradients, 40 * points)):
+            torch.testing.assert_close(found, expected[number % 2])
+
+
+def test_a_supernets_mode_is_that_of_its_children(net: Supernet, x: Tensor) -> None:
+    child = net.at(NARROW)
+    assert child.training and not net.eval().at(NARROW).training
+    assert not net.extract(NARROW).training
+    torch.testing.assert_close(child(x[:1]), net.extract(NARROW)(x[:1]))  # by running statistics
+    assert net.train().at(NARROW).training
+
+
+def test_weights_may_be_exchanged(net: Supernet, x: Tensor) -> None:
+    before = net(NARROW, x)
+    others = {name: (2 * weight).detach() for name, weight in net.named_parameters()}
+    given = torch.func.functional_call(net, others, (NARROW, x))
+    torch.testing.assert_close(net(NARROW, x), before)
+    for name, weight in others.items():
+        setattr(net, name, nn.Parameter(weight))
+    torch.testing.assert_close(net(NARROW, x), given)
+    assert not torch.allclose(given, before)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_failed_once_is_tried_again(net: Supernet, x: Tensor) -> None:
+    child = net.at(NARROW).eval()
+    with pytest.raises(RuntimeError, match="requires grad"):
+        torch.jit.trace(child, x)
+    torch.testing.assert_close(child(x), net.extract(NARROW)(x))

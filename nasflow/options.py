@@ -1,9 +1,10 @@
-"""Read options from a configuration into a dataclass, so that a wrong one gets one clear line."""
+"""Check what a configuration or a caller sets, so that a wrong value gets one clear line."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from nasflow.errors import ConfigError, nearest
@@ -46,8 +47,23 @@ def check_type(where: str, value: Any, declared: str) -> None:
     raise ConfigError(f"{where} must be {expected}, got {value!r}")
 
 
-def check_size(size: object) -> None:
-    """Raise ConfigError for what is no side of an image, in pixels; None stands for images as they are."""
-    check_type("data.size", size, "int | None")
-    if isinstance(size, int) and size < 1:
-        raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
+def check_option(where: str, value: object, options: Sequence[str]) -> None:
+    """Raise ConfigError unless ``value`` is one of ``options``."""
+    if value not in options:
+        raise ConfigError(
+            f"{where}: expected one of {', '.join(options)}, got {value!r}{nearest(str(value), options)}"
+        )
+
+
+def check_whole(where: str, value: object, least: int = 1) -> None:
+    """Raise `ConfigError` unless ``value`` is a whole number from ``least``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{where}: expected a whole number from {least}, got {value!r}")
+
+
+def check_number(where: str, value: object, above: float = -math.inf) -> None:
+    """Raise `ConfigError` unless ``value`` is a finite number above a bound."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not above < value < math.inf:  # type: ignore[operator]
+        bound = "" if above == -math.inf else f" above {above:g}"
+        raise ConfigError(f"{where}: expected a number{bound}, got {value!r}")
