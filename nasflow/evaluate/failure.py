@@ -1,4 +1,4 @@
-"""Tell a candidate's own failure from everything else."""
+"""Tell whose failure it is: a candidate's, a strategy's, or nobody's but ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nasflow.errors import CandidateError, NasflowError
+from nasflow.errors import CandidateError, NasflowError, RunError
 
 # What the allocators of PyTorch say in a plain RuntimeError (c10/core/impl/alloc_cpu.cpp).
 MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
@@ -31,6 +31,19 @@ def blame_candidate() -> Iterator[None]:
         if any(words in text for words in MEMORY):
             raise CandidateError(f"out of memory: {text}") from error
         raise CandidateError(f"{type(error).__name__}: {text}") from error
+
+
+@contextlib.contextmanager
+def blame_strategy(strategy: object, what: str) -> Iterator[None]:
+    """Turn any exception of the enclosed block into a `RunError` of one line that names the method ``what``."""
+    try:
+        yield
+    except NasflowError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"strategy {type(strategy).__name__} failed in {what}(): {type(error).__name__}: {_line(error)}"
+        ) from error
 
 
 def _line(error: BaseException) -> str:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from nasflow.data import Dataset
 from nasflow.data.dataset import Split, resize
-from nasflow.errors import SpaceError
+from nasflow.errors import RunError, SpaceError
 from nasflow.evaluate.average import Average
+from nasflow.evaluate.failure import blame_candidate, blame_strategy
 from nasflow.evaluate.recipe import Recipe
 from nasflow.evaluate.training import (
     Target,
@@ -46,9 +47,10 @@ class Sharing(Training):
     averaged. Weight decay of the recipe acts by the share of paths that are regularised.
 
     ``data`` has its images at the biggest size that a child takes; smaller children see the same
-    augmented images resized. A point that needs more weights than the supernet has (rare: see
-    `Supernet`) is left out of its step and counted in ``skipped``. Where children are compiled a training
-    that is resumed goes on as it would have but for rounding: what was compiled runs as it is at first.
+    augmented images resized. A point that makes no network, or needs more weights than the
+    supernet has (rare: see `Supernet`), is left out of its step and counted in ``skipped``. Where
+    children are compiled a training that is resumed goes on as it would have but for rounding: what
+    was compiled runs as it is at first.
 
     ``rank`` and ``world``: which part of each batch is this process's, where several train
     together (`torch.distributed` is up then, and gradients are averaged over all).
@@ -102,24 +104,36 @@ class Sharing(Training):
     def _step(self, chosen: Split, tensors: torch.Generator, numbers: random.Random) -> Tensor:
         self._freeze()
         images, target = self._batch(chosen, tensors, numbers)
-        paths = list(self._children(self.rules.paths(self.step, self.recipe.epochs * self.steps)))
+        paths = list(self._children(self._points()))
         self._compile([child for child, _ in paths])
         taught = self._taught(images)
         total = torch.zeros((), device=self.device)
         found: list[Gradients] = []
         self.optimizer.zero_grad(set_to_none=True)
         for number, (child, _) in enumerate(paths):
-            logits, loss = self._path(number, child, images, target, taught)
-            taught = logits.detach() if taught is None else taught
-            torch.autograd.backward(loss if self._update else loss / len(paths))
+            with blame_candidate():
+                logits, loss = self._path(number, child, images, target, taught)
+                taught = logits.detach() if taught is None else taught
+                torch.autograd.backward(loss if self._update else loss / len(paths))
             total += loss.detach() / len(paths)
             if self._update:
                 found.append(self._take())
         if self._update:
-            self._give(self._update(found))
+            with blame_strategy(self.rules, "update"):
+                self._give(self._update(found))
         self._share_out(sum(regular for _, regular in paths) / max(len(paths), 1))
         self._descend()
         return total
+
+    def _points(self) -> Sequence[Point]:
+        """Return the points whose children this step trains."""
+        with blame_strategy(self.rules, "paths"):
+            points: list[Point] = list(self.rules.paths(self.step, self.recipe.epochs * self.steps))
+        if not points:
+            raise RunError(
+                f"strategy {type(self.rules).__name__} named no path for step {self.step}: expected at least one"
+            )
+        return points
 
     def _children(self, points: Sequence[Point]) -> Iterator[tuple[Child, bool]]:
         """Yield each child made ready, and whether it is regularised."""
@@ -158,12 +172,15 @@ class Sharing(Training):
                 return logits, self._total(outputs, target)
             self._check(logits)
             soft = None if taught is None else taught.float()
-            return logits, lesson(number, logits.float(), target, soft)
+            with blame_strategy(self.rules, "loss"):
+                return logits, lesson(number, logits.float(), target, soft)
 
     def _freeze(self) -> None:
         """Keep a copy of the weights as the teacher, when the strategy says so."""
         freeze = getattr(self.rules, "freeze", None)
-        if freeze and freeze(self.step, self.recipe.epochs * self.steps):
+        with blame_strategy(self.rules, "freeze"):
+            now = freeze and freeze(self.step, self.recipe.epochs * self.steps)
+        if now:
             self.teach({k: v.detach().clone() for k, v in self.supernet.state_dict().items()})
 
     def teach(self, weights: dict[str, Tensor]) -> None:

@@ -31,7 +31,7 @@ from nasflow.evaluate.checkpoint import (
 )
 from nasflow.evaluate.device import pick_device, threads
 from nasflow.evaluate.evaluator import Network, Report, cost, space_of
-from nasflow.evaluate.failure import blame_candidate
+from nasflow.evaluate.failure import blame_candidate, blame_strategy
 from nasflow.evaluate.minibatch import Minibatches
 from nasflow.evaluate.paths import Uniform
 from nasflow.evaluate.recipe import Recipe
@@ -40,7 +40,7 @@ from nasflow.evaluate.train import check_held_out, image_size, own_randomness
 from nasflow.evaluate.training import measure
 from nasflow.lower import Supernet
 from nasflow.lower.child import Child
-from nasflow.options import check_whole
+from nasflow.options import check_type, check_whole
 
 if TYPE_CHECKING:
     from nasflow.ir import Point, Space
@@ -92,12 +92,13 @@ class SharedWeights:
         **recipe: Any,
     ) -> None:
         for name, value, least in (
-            ("calibration", calibration, 1),
+            ("calibration", calibration, 2),
             ("watch", watch, 0),
             ("workers", 1 if workers is None else workers, 1),
             ("threads", 1 if threads is None else threads, 1),
         ):
             check_whole(f"evaluator.{name}", value, least)
+        check_type("evaluator.weights", weights, "str | None")
         self.data, self.space, self.weights, self.device = data, space, weights, device
         self.keep = Path(keep) if keep else None
         self.calibration, self.watch = calibration, watch
@@ -220,6 +221,7 @@ class SharedWeights:
                 )
             located(self.weights)
             return
+        check_held_out(self.data)
         place = folder / FOLDER
         self.weights = str(place / WEIGHTS)
         if (place / WEIGHTS).is_file():
@@ -279,10 +281,6 @@ class SharedWeights:
         world: int = 1,
     ) -> None:
         """Train in this process, as number ``rank`` of ``world`` that do so together."""
-        if hasattr(rules, "alternate") and not len(self.data.validation):
-            raise ConfigError(
-                "a strategy that learns from held-out images needs some: set data.validation above 0"
-            )
         place = folder / FOLDER
         space = self.own_space
         training = self._training(space, rules, seed, rank, world)
@@ -301,7 +299,8 @@ class SharedWeights:
                 entry = self._epoch(training, start)
                 if hasattr(rules, "alternate"):
                     batches = f"{seed}/{training.epoch}"
-                    entry |= rules.alternate(training.epoch - 1, Minibatches(training, batches))
+                    with blame_strategy(rules, "alternate"):
+                        entry |= rules.alternate(training.epoch - 1, Minibatches(training, batches))
                     entry["seconds"] = time.monotonic() - start
                 history.append(entry)
                 if rank == 0:
@@ -321,7 +320,8 @@ class SharedWeights:
         device = pick_device(self.device)
         supernet = self._fresh(space, seed)
         if hasattr(rules, "initialise"):
-            rules.initialise(supernet)
+            with blame_strategy(rules, "initialise"):
+                rules.initialise(supernet)
         supernet.to(device)
         data = self.recipe.subset(self.data)
         sizes = [image_size(space.bind(p), data) for p in (space.largest(), space.smallest())]
@@ -335,18 +335,11 @@ class SharedWeights:
         entry: dict[str, float] = {"epoch": training.epoch + 1}
         try:
             entry["train_loss"] = training.train_epoch(deadline)
+            now = training.epoch == self.recipe.epochs or training.epoch % max(self.watch, 1) == 0
+            if self.watch and now and training.rank == 0:
+                entry |= self._watched(training)
         except CandidateError as error:
-            raise RunError(f"the shared weights cannot be trained: {error}") from error
-        except Exception as error:  # the compiler's own have no class in common
-            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise
-            reason = " ".join(str(error).strip().partition("\n\n")[0].split())
-            raise RunError(
-                f"evaluator.compile: PyTorch cannot compile here ({reason[:300]}); set it to false"
-            ) from error
-        now = training.epoch == self.recipe.epochs or training.epoch % max(self.watch, 1) == 0
-        if self.watch and now and training.rank == 0 and len(self.data.validation):
-            entry |= self._watched(training)
+            raise RunError(_untrained(error, training.batch // training.world)) from error
         if training.skipped:
             entry["skipped"] = training.skipped
         entry["seconds"] = time.monotonic() - start
@@ -355,7 +348,7 @@ class SharedWeights:
     def _watched(self, training: Sharing) -> dict[str, float]:
         found = {}
         space = training.supernet.space
-        with training.averaged():
+        with training.averaged(), blame_candidate():
             for name, point in (("biggest", space.largest()), ("smallest", space.smallest())):
                 child = self._child(training.supernet, point)
                 found[name], _ = self.judge(child, child.graph)
@@ -370,6 +363,17 @@ class SharedWeights:
             "strategy": type(rules).__name__,
             **identity_of(self.data, self.recipe, seed),
         }
+
+
+def _untrained(error: CandidateError, batch: int) -> str:
+    """Return why shared weights cannot be trained, and what to do where that is known."""
+    cause = error.__cause__
+    # What the compiler raises has no class in common.
+    if type(cause).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        reason = " ".join(str(cause).strip().partition("\n\n")[0].split())
+        return f"evaluator.compile: PyTorch cannot compile here ({reason[:300]}); set it to false"
+    advice = "" if batch > 1 else "; one image a step has no statistics: raise evaluator.batch"
+    return f"the shared weights cannot be trained: {error}{advice}"
 
 
 def located(weights: str) -> Path:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from nasflow.errors import SpaceError, TypeRuleError
 from nasflow.ir.graph import Graph
 from nasflow.ir.space import Point, Space
 from nasflow.ir.weight import Weight, axis
@@ -119,7 +120,7 @@ class Supernet(nn.Module):
 
         Raises:
             PointError: the point does not fit the space.
-            SpaceError: it needs more than was found when the supernet was made.
+            SpaceError: it makes no network, or needs more than was found when the supernet was made.
         """
         if self._planner is not None and any(map(operator.is_not, self._held, self._tensors())):
             self._forget()  # as when torch.func.functional_call puts others in their place
@@ -127,7 +128,12 @@ class Supernet(nn.Module):
         key = tuple(full.items())
         child = self._children.get(key)
         if child is None:
-            graph = self.space.bind(full)
+            try:
+                graph = self.space.bind(full)
+            except TypeRuleError as error:
+                raise SpaceError(
+                    f"{self.space.name}: the point makes no network: {error}"
+                ) from error
             child = self._child(full, self.shares.lay(graph))
             self._children[key] = child
             if len(self._children) > CHILDREN:
@@ -197,24 +203,26 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
     graphs: list[Graph] = []
     quiet, rng = 0, random.Random(0)
     widened: list[Point] = []
-    for point in (*points, *biggest(space)):
-        graphs.append(space.bind(point))
+    asked_for = [(point, space.bind(point)) for point in points]
+    for point, graph in itertools.chain(asked_for, _bound(space, biggest(space))):
+        graphs.append(graph)
         known = shares.plot.widened
-        shares.grow(shares.lay(graphs[-1]))
+        shares.grow(shares.lay(graph))
         if shares.plot.widened != known:
             widened.append(point)
     tries = MOST_TRIED
     for base in widened:  # more are found on the way
-        for point in itertools.islice(_beside(space, base), tries):
+        for point, graph in _bound(space, itertools.islice(_beside(space, base), tries)):
             tries -= 1
-            graph = space.bind(point)
             known = shares.plot.widened
             if shares.grow(shares.lay(graph)):
                 graphs.append(graph)
             if shares.plot.widened != known:
                 widened.append(point)
-    for number in range(MOST_DRAWN):
-        graph = space.bind(drawn(space, rng) if number % 2 else space.sample(rng))
+    randomly = (
+        drawn(space, rng) if number % 2 else space.sample(rng) for number in range(MOST_DRAWN)
+    )
+    for _, graph in _bound(space, randomly):
         grown = shares.grow(shares.lay(graph))
         if grown:
             graphs.append(graph)
@@ -230,6 +238,15 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
             laid[i] = shares.plot.version
             shares.grow(shares.lay(graphs[i]))
     shares.plot.frozen = True
+
+
+def _bound(space: Space, points: Iterable[Point]) -> Iterator[tuple[Point, Graph]]:
+    """Yield those points that make a network, with it."""
+    for point in points:
+        try:
+            yield point, space.bind(point)
+        except TypeRuleError:
+            continue
 
 
 def biggest(space: Space) -> Iterator[Point]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nasflow.discovery import find
+from nasflow.errors import ConfigError
 from nasflow.search.events import Observer, Trained
 from nasflow.search.executors import Place
 from nasflow.search.executors.cluster import connected, far
@@ -53,7 +54,12 @@ def wired(evaluator: Any, space: Spec | None, folder: Path | None = None) -> Any
     if not _itself(evaluator):
         inner = {name: wired(part, space, folder) for name, part in _parts(evaluator).items()}
         return {**evaluator, "evaluators": inner}
-    known = dict(evaluator.get("space") or space or {})
+    own = evaluator.get("space")
+    if not isinstance(own, Mapping | None):
+        raise ConfigError(
+            f"evaluator.space: expected a space's name and settings, or null for the run's, got {own!r}"
+        )
+    known = dict(own or space or {})
     if "_target_" in known:  # settings, which are not to be built before a worker needs them
         known["name"] = known.pop("_target_")
     found = {**evaluator, "space": known or None}
