@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nasflow import ir
-from nasflow.data import Augment
+from nasflow.data import Augment, digits
 from nasflow.errors import CandidateError, ConfigError, RunError
 from nasflow.evaluate.batchnorm import recalibrate
 from nasflow.evaluate.recipe import Recipe
@@ -29,7 +29,7 @@ from nasflow.evaluate.training import clocks, keep_as_tensors, measure
 from nasflow.lower import Supernet
 from nasflow.lower.residual import zero_residual
 from strategies.sandwich import Sandwich
-from tests.evaluate.sharing import STRATEGIES, shared, space
+from tests.evaluate.sharing import SPACE, STRATEGIES, shared, space
 
 LEARN = {
     "epochs": 8,
@@ -376,6 +376,8 @@ def test_what_cannot_be_used_is_one_line(trained: Any, tmp_path: Path) -> None:
         shared()(space().bind(point), point=point)
     with pytest.raises(ConfigError, match=r"evaluator\.calibration"):
         shared(calibration=0)
+    with pytest.raises(ConfigError, match=r"evaluator\.weights must be a word or null, got 5"):
+        SharedWeights(shared().data, None, 5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         shared(epoch=1)
     other = SharedWeights(shared().data, {"name": "nas_bench_macro", "size": 8}, str(folder), "cpu")
@@ -397,3 +399,55 @@ def test_a_child_beyond_the_weights_fails_alone(
     point = space().largest()
     with pytest.raises(CandidateError, match="needs more"):
         evaluator(space().bind(point), point=point)
+
+
+def failing(method: str, result: Any = None) -> Any:
+    """Return a strategy of one path a step, of which a method raises, or gives ``result``."""
+
+    def call(*given: Any) -> Any:
+        if result is not None:
+            return result
+        raise KeyError("depth")
+
+    return SimpleNamespace(**{"paths": lambda step, steps: [space().largest()], method: call})
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (failing("paths"), r"failed in paths\(\): KeyError: 'depth'$"),
+        (failing("loss"), r"failed in loss\(\): KeyError: 'depth'$"),
+        (failing("update"), r"failed in update\(\): KeyError: 'depth'$"),
+        (failing("initialise"), r"failed in initialise\(\): KeyError: 'depth'$"),
+        (failing("paths", []), "named no path for step 0: expected at least one"),
+    ],
+)
+def test_whose_failure_it_is_is_one_line(rules: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=message):
+        shared().prepare(rules, tmp_path, 0, lambda entry: None, {})
+
+
+def test_batches_of_one_image_are_one_line(tmp_path: Path) -> None:
+    tiny = {**SPACE, "size": 2}
+    evaluator = SharedWeights(digits.load(), tiny, device="cpu", batch=1, epochs=1)
+    with pytest.raises(RunError, match="one image a step has no statistics: raise evaluator.batch"):
+        evaluator.prepare(None, tmp_path, 0, lambda entry: None, {})
+
+
+def test_held_out_images_are_asked_for_before_weights_are_trained(tmp_path: Path) -> None:
+    evaluator = SharedWeights(digits.load(validation=0.0), SPACE, device="cpu")
+    with pytest.raises(ConfigError, match=r"set data\.validation above 0"):
+        evaluator.prepare(None, tmp_path, 0, lambda entry: None, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_points_that_make_no_network_are_left_out() -> None:
+    width = ir.choice("width", 4, 6, ordered=True)
+    groups = ir.choice("groups", 1, 4, ordered=True)
+    x = ir.Conv2d(4, 3, groups=groups)(ir.Conv2d(width, 3)(ir.image(1, 8), name="a"), name="b")
+    uneven = ir.Space(ir.Linear(10)(ir.Mean()(x), name="head"), name="uneven")  # 6 is not 2 x 4
+    rules = SimpleNamespace(paths=lambda step, steps: [uneven.largest(), uneven.smallest()])
+    data = digits.load().prepared((8, 8), torch.device("cpu"))
+    training = Sharing(Supernet(uneven), data, Recipe(batch=64, images=128), 0, rules)
+    training.train_epoch()
+    assert training.skipped == training.steps
