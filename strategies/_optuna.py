@@ -72,10 +72,7 @@ class Sampled:
         with quiet():
             self.study.sampler = self.sampler(self.rng.getrandbits(32))
             trial = self.study.ask()
-            point: Point = {}
-            for decision in self.space.decisions:
-                if self.space.active(decision, point):
-                    point[decision.name] = suggest(trial, decision)
+            point = self.space.decide(lambda decision: suggest(trial, decision))
             if point in self.seen:  # not an outcome: Optuna leaves failed trials aside
                 self.study.tell(trial, state=TrialState.FAIL)
         return point, trial.number

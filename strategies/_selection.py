@@ -150,13 +150,11 @@ class Selecting:
             yield tuple(rng.choice(each) for each in levels)
 
     def _at(self, levels: dict[str, float]) -> Point:
-        point: Point = {}
-        for decision in self.space.decisions:
-            if self.space.active(decision, point):
-                options = decision.options if decision.searched else (decision.default,)
-                level = levels.get(_kind(decision), 0.0)
-                point[decision.name] = options[int(level * (len(options) - 1))]
-        return point
+        def choose(decision: Decision) -> Any:
+            options = decision.offered
+            return options[int(levels.get(_kind(decision), 0.0) * (len(options) - 1))]
+
+        return self.space.decide(choose)
 
     def _cost(self, point: Point) -> float:
         try:

@@ -167,12 +167,9 @@ class Codec(nn.Module):
 
     def decode(self, code: Tensor) -> Point:
         """Return the point of a code: of each decision that is active, the likeliest option."""
-        point: Point = {}
-        blocks = self.decoder(code)[0].split(self.sizes)
-        for decision, logits in zip(self.space.decisions, blocks, strict=True):
-            if self.space.active(decision, point):
-                point[decision.name] = likeliest(decision, logits)
-        return point
+        names = [decision.name for decision in self.space.decisions]
+        logits = dict(zip(names, self.decoder(code)[0].split(self.sizes), strict=True))
+        return self.space.decide(lambda decision: likeliest(decision, logits[decision.name]))
 
 
 def likeliest(decision: Decision, logits: Tensor) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from nasflow.ir.expression import Decision, Scalar
 from nasflow.ir.graph import Graph
 from nasflow.ir.space import Point, Space
 from nasflow.ir.weight import Weight, axis
@@ -224,8 +225,7 @@ def biggest(space: Space) -> Iterator[Point]:
     yield largest
     known = [largest]
     for decision in space.decisions:
-        options = decision.options if decision.searched else (decision.default,)
-        for option in options:
+        for option in decision.offered:
             base = next((p for p in known if decision.name in p), None)
             if base is None or base[decision.name] == option:
                 continue
@@ -250,25 +250,18 @@ def _beside(space: Space, base: Point) -> Iterator[Point]:
 
 def drawn(space: Space, rng: random.Random) -> Point:
     """Return a random point, most of its ordered decisions at an extreme and mostly the last."""
-    point: Point = {}
-    for decision in space.decisions:
-        if space.active(decision, point):
-            options = decision.options if decision.searched else (decision.default,)
-            at = rng.random() if decision.ordered else 1.0
-            if at < EXTREME[0]:
-                point[decision.name] = options[0]
-            elif at < sum(EXTREME):
-                point[decision.name] = options[-1]
-            else:
-                point[decision.name] = rng.choice(options)
-    return point
+
+    def choose(decision: Decision) -> Scalar:
+        at = rng.random() if decision.ordered else 1.0
+        if at < EXTREME[0]:
+            return decision.offered[0]
+        if at < sum(EXTREME):
+            return decision.offered[-1]
+        return rng.choice(decision.offered)
+
+    return space.decide(choose)
 
 
 def _completed(space: Space, wanted: Mapping[str, Any]) -> Point:
     """Return the point that agrees with ``wanted`` and has the last option elsewhere."""
-    point: Point = {}
-    for decision in space.decisions:
-        if space.active(decision, point):
-            last = decision.options[-1] if decision.searched else decision.default
-            point[decision.name] = wanted.get(decision.name, last)
-    return point
+    return space.decide(lambda decision: wanted.get(decision.name, decision.offered[-1]))
