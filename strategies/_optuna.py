@@ -52,10 +52,7 @@ class Sampled:
                 self.open[key(point)] = number
                 return point
             point = self._near(point)
-        point = point or self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(point or self.seen.fresh(self.rng))
 
     def _near(self, point: Point) -> Point | None:
         """Return the first new point on a random walk of mutations."""

@@ -80,10 +80,7 @@ class Selecting:
 
     def ask(self) -> Point | None:
         """Propose the next point of the grid, a neighbour, or a random point; None: all are seen."""
-        point = self._coarse() or self._fine() or self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(self._coarse() or self._fine() or self.seen.fresh(self.rng))
 
     def _coarse(self) -> Point | None:
         while self.place < len(self._grid):

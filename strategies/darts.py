@@ -47,9 +47,7 @@ class Darts:
             point = discretise(self.space, shares, self.rng)
         else:
             point = self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(point)
 
     def tell(self, point: Point, result: Result) -> None:
         """Note that a point is known; its result changes nothing."""

@@ -63,10 +63,7 @@ class NAO:
                 self.fitted, self.fit_seed = len(self.told), self.rng.getrandbits(32)
                 self.model = self._fit()
             point = self._improved(self.model)
-        point = point or self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(point or self.seen.fresh(self.rng))
 
     def _improved(self, model: Codec) -> Point | None:
         best = sorted(self.told, key=lambda each: each[1])[-self.parents :]

@@ -105,10 +105,7 @@ class Smash:
     def ask(self) -> Point | None:
         """Propose the next best point of the ranking, then random ones, none twice."""
         waiting = (point for _, point in self.ranking if point not in self.seen)
-        point = next(waiting, None) or self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(next(waiting, None) or self.seen.fresh(self.rng))
 
     def tell(self, point: Point, result: Result) -> None:
         """Note what a point is worth trained from scratch; it changes nothing."""
