@@ -182,9 +182,8 @@ def _resized(weight: Weight, shape: Iterable[int]) -> Weight:
 def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
     """Find the biggest size of every axis of every weight, then hold them."""
     graphs: list[Graph] = []
-    quiet, rng = 0, random.Random(0)
     widened: list[Point] = []
-    for point in (*points, *biggest(space)):
+    for point in (*points, *extremes(space)):
         graphs.append(space.bind(point))
         known = shares.plot.widened
         shares.grow(shares.lay(graphs[-1]))
@@ -200,8 +199,9 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
                 graphs.append(graph)
             if shares.plot.widened != known:
                 widened.append(point)
-    for number in range(MOST_DRAWN):
-        graph = space.bind(drawn(space, rng) if number % 2 else space.sample(rng))
+    quiet = 0
+    for point in sampled(space, MOST_DRAWN):
+        graph = space.bind(point)
         grown = shares.grow(shares.lay(graph))
         if grown:
             graphs.append(graph)
@@ -219,8 +219,11 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
     shares.plot.frozen = True
 
 
-def biggest(space: Space) -> Iterator[Point]:
-    """Yield the largest point, then for each option of each decision the largest that takes it."""
+def extremes(space: Space) -> Iterator[Point]:
+    """Yield the largest point, a large one with each option of each decision, then the smallest.
+
+    A large one has the last option of all other decisions, but of those that open its own.
+    """
     largest = space.largest()
     yield largest
     known = [largest]
@@ -248,7 +251,14 @@ def _beside(space: Space, base: Point) -> Iterator[Point]:
                     yield _completed(space, {**base, decision.name: option})
 
 
-def drawn(space: Space, rng: random.Random) -> Point:
+def sampled(space: Space, count: int) -> Iterator[Point]:
+    """Yield so many random points, always the same: in turns uniform and drawn large."""
+    rng = random.Random(0)
+    for number in range(count):
+        yield drawn_large(space, rng) if number % 2 else space.sample(rng)
+
+
+def drawn_large(space: Space, rng: random.Random) -> Point:
     """Return a random point, most of its ordered decisions at an extreme and mostly the last."""
 
     def choose(decision: Decision) -> Scalar:
