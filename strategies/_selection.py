@@ -186,7 +186,6 @@ class Selecting:
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on identically, as JSON."""
         return {
-            "seed": self.seed,
             "random": dump_random(self.rng),
             "seen": self.seen.state(),
             "place": self.place,
@@ -197,14 +196,12 @@ class Selecting:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
-        self.seed = state["seed"]
         load_random(self.rng, state["random"])
         self.seen.restore(state["seen"])
         self.place, self.turn = state["place"], state["turn"]
         self.best = {n: (thaw(point), reward, less) for n, point, reward, less in state["best"]}
         self.visited = dict(state["visited"])
         self._around = {}
-        self.__dict__.pop("_grid", None)
 
 
 def _kind(decision: Decision) -> str:
