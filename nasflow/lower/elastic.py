@@ -65,7 +65,7 @@ class Supernet(nn.Module):
         self.space = space
         self.shares = Shares()
         explore(self.shares, space, [space.complete(point) for point in points])
-        self.notes: dict[str, str] = dict(self.shares.notes)
+        self.notes: dict[str, str] = dict(self.shares.plot.notes)
         self._stored: dict[str, str] = {}
         self._maps: dict[str, dict[tuple[int, ...], str]] = {}
         for name, shared in self.shares.shared.items():
