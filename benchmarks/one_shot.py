@@ -97,7 +97,7 @@ class Four(Labels):
 
     def paths(self, step: int, steps: int) -> list[Point]:
         """Return the children."""
-        rng = random.Random(f"{self.begun}/{step}")
+        rng = random.Random(f"{self.seed}/{step}")
         return [draw(self.space, rng) for _ in range(4)]
 
     def regularises(self, path: int) -> bool:

@@ -33,7 +33,7 @@ from nasflow.errors import SpaceError
 from nasflow.ir.graph import Graph
 from nasflow.ir.space import Space
 from nasflow.lower import Supernet
-from nasflow.lower.elastic import biggest, drawn
+from nasflow.lower.elastic import drawn_large, extremes
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"size": 96, "classes": 100},
@@ -123,7 +123,7 @@ def distinct(space: Space) -> int:
                         shapes[key] = tuple(map(max, zip(old, weight.shape, strict=True)))
 
     rng = random.Random(1)
-    points = itertools.chain(biggest(space), (drawn(space, rng) for _ in range(DRAWN)))
+    points = itertools.chain(extremes(space), (drawn_large(space, rng) for _ in range(DRAWN)))
     for point in points:
         visit(space.bind(point), "")
     return sum(math.prod(shape) for shape in shapes.values())

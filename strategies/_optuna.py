@@ -52,10 +52,7 @@ class Sampled:
                 self.open[key(point)] = number
                 return point
             point = self._near(point)
-        point = point or self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(point or self.seen.fresh(self.rng))
 
     def _near(self, point: Point) -> Point | None:
         """Return the first new point on a random walk of mutations."""
@@ -72,10 +69,7 @@ class Sampled:
         with quiet():
             self.study.sampler = self.sampler(self.rng.getrandbits(32))
             trial = self.study.ask()
-            point: Point = {}
-            for decision in self.space.decisions:
-                if self.space.active(decision, point):
-                    point[decision.name] = suggest(trial, decision)
+            point = self.space.decide(lambda decision: suggest(trial, decision))
             if point in self.seen:  # not an outcome: Optuna leaves failed trials aside
                 self.study.tell(trial, state=TrialState.FAIL)
         return point, trial.number

@@ -44,15 +44,11 @@ class Fair:
 
     def _next(self) -> Point:
         self._made += 1
-        point: Point = {}
-        for decision in self.space.decisions:
-            if self.space.active(decision, point):
-                point[decision.name] = (
-                    self._option(decision) if decision.searched else decision.default
-                )
-        return point
+        return self.space.decide(self._option)
 
     def _option(self, decision: Decision) -> Any:
+        if not decision.searched:
+            return decision.default
         number = self._taken.get(decision.name, 0)
         self._taken[decision.name] = number + 1
         turn, place = divmod(number, len(decision.options))
@@ -90,29 +86,25 @@ class Shrinking:
 
     def options(self, decision: Decision, step: int, steps: int) -> tuple[Any, ...]:
         """Return the options of a decision that are open at a step."""
-        if not decision.searched:
-            return (decision.default,)
+        options = decision.offered
         name = decision.name.rpartition("/")[2]
         if name in self.always:
-            return decision.options
+            return options
         number, done = self.phase(step, steps)
         own = self.phases.index(name) if name in self.phases else len(self.phases) - 1
         if own > number:
-            return decision.options[-1:]
+            return options[-1:]
         if own < number:
-            return decision.options
+            return options
         # A phase has as many parts as there are options to open.
-        more = 1 + int(done * (len(decision.options) - 1))
-        return decision.options[-(more + 1) :]
+        more = 1 + int(done * (len(options) - 1))
+        return options[-(more + 1) :]
 
     def draw(self, step: int, steps: int, count: int) -> list[Point]:
         """Return ``count`` paths of a step, each decision drawn from its open options."""
         rng = random.Random(f"{self.seed}/{step}")
-        return [self._draw(rng, step, steps) for _ in range(count)]
 
-    def _draw(self, rng: random.Random, step: int, steps: int) -> Point:
-        point: Point = {}
-        for decision in self.space.decisions:
-            if self.space.active(decision, point):
-                point[decision.name] = rng.choice(self.options(decision, step, steps))
-        return point
+        def choose(decision: Decision) -> Any:
+            return rng.choice(self.options(decision, step, steps))
+
+        return [self.space.decide(choose) for _ in range(count)]

@@ -125,6 +125,12 @@ class Seen:
             self._left.pop(name, None)
         return new
 
+    def take(self, point: Point | None) -> Point | None:
+        """Remember a point, where there is one, and return it."""
+        if point is not None:
+            self.add(point)
+        return point
+
     def fresh(self, rng: random.Random) -> Point | None:
         """Return a point not seen, each as likely as another; None where none is left.
 

@@ -91,23 +91,23 @@ def baseline_point(space: Space, name: str | None, changes: Mapping[str, Any]) -
     start = known[name or next(iter(known))] if known else space.smallest()
     for changed in changes:
         space.decision(changed)
-    point: Point = {}
-    for decision in space.decisions:
-        if space.active(decision, point):
-            value = changes.get(decision.name, start.get(decision.name))
-            point[decision.name] = _moved(decision, value, exact=decision.name in changes)
-    return space.complete(point)
+
+    def choose(decision: Decision) -> Any:
+        value = changes.get(decision.name, start.get(decision.name))
+        return _moved(decision, value, exact=decision.name in changes)
+
+    return space.complete(space.decide(choose))
 
 
 def _moved(decision: Decision, value: Any, exact: bool) -> Any:
     if value is None:
-        return decision.options[0] if decision.searched else decision.default
+        return decision.offered[0]
     offered = [o for o in decision.options if o == value and type(o) is type(value)]
     offered = offered or [o for o in decision.options if o == value]
     if offered:
         return offered[0]
     if not exact:
-        return decision.options[0] if decision.searched else decision.default
+        return decision.offered[0]
     shown = ", ".join(map(str, decision.options[:20]))
     raise ConfigError(f"strategy.point.{decision.name}: expected one of {shown}, got {value!r}")
 

@@ -80,10 +80,7 @@ class Selecting:
 
     def ask(self) -> Point | None:
         """Propose the next point of the grid, a neighbour, or a random point; None: all are seen."""
-        point = self._coarse() or self._fine() or self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(self._coarse() or self._fine() or self.seen.fresh(self.rng))
 
     def _coarse(self) -> Point | None:
         while self.place < len(self._grid):
@@ -150,13 +147,11 @@ class Selecting:
             yield tuple(rng.choice(each) for each in levels)
 
     def _at(self, levels: dict[str, float]) -> Point:
-        point: Point = {}
-        for decision in self.space.decisions:
-            if self.space.active(decision, point):
-                options = decision.options if decision.searched else (decision.default,)
-                level = levels.get(_kind(decision), 0.0)
-                point[decision.name] = options[int(level * (len(options) - 1))]
-        return point
+        def choose(decision: Decision) -> Any:
+            options = decision.offered
+            return options[int(levels.get(_kind(decision), 0.0) * (len(options) - 1))]
+
+        return self.space.decide(choose)
 
     def _cost(self, point: Point) -> float:
         try:
@@ -191,7 +186,6 @@ class Selecting:
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on identically, as JSON."""
         return {
-            "seed": self.seed,
             "random": dump_random(self.rng),
             "seen": self.seen.state(),
             "place": self.place,
@@ -202,14 +196,12 @@ class Selecting:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
-        self.seed = state["seed"]
         load_random(self.rng, state["random"])
         self.seen.restore(state["seen"])
         self.place, self.turn = state["place"], state["turn"]
         self.best = {n: (thaw(point), reward, less) for n, point, reward, less in state["best"]}
         self.visited = dict(state["visited"])
         self._around = {}
-        self.__dict__.pop("_grid", None)
 
 
 def _kind(decision: Decision) -> str:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from nasflow.ir import Point, Space
+from nasflow.ir import Decision, Point, Space
 from nasflow.search.remarks import Remarks
 from nasflow.search.strategy import Result
 from strategies._points import Seen, dump_random, load_random, thaw
@@ -47,9 +47,7 @@ class Darts:
             point = discretise(self.space, shares, self.rng)
         else:
             point = self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(point)
 
     def tell(self, point: Point, result: Result) -> None:
         """Note that a point is known; its result changes nothing."""
@@ -92,20 +90,18 @@ def discretise(space: Space, shares: Mapping[str, Any], rng: random.Random | Non
     wanted: Point = {name: value for name, (value, _) in shares["held"].items()}
     for group in shares["edges"]:
         wanted |= strongest(group, rng)
-    point: Point = {}
-    for decision in space.decisions:
-        if not space.active(decision, point):
-            continue
+
+    def choose(decision: Decision) -> Any:
         if not decision.searched:
-            point[decision.name] = decision.default
-        elif decision.name in wanted:
-            point[decision.name] = wanted[decision.name]
-        else:
-            count = len(decision.options)
-            scores = shares["decisions"].get(decision.name, [1 / count] * count)
-            noisy = [_score(share, rng) for share in scores]
-            point[decision.name] = decision.options[noisy.index(max(noisy))]
-    return point
+            return decision.default
+        if decision.name in wanted:
+            return wanted[decision.name]
+        count = len(decision.options)
+        scores = shares["decisions"].get(decision.name, [1 / count] * count)
+        noisy = [_score(share, rng) for share in scores]
+        return decision.options[noisy.index(max(noisy))]
+
+    return space.decide(choose)
 
 
 def strongest(group: Mapping[str, Any], rng: random.Random | None = None) -> Point:

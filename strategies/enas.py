@@ -59,7 +59,7 @@ class ENAS(RL):
             temperature=temperature,
             tanh_limit=tanh_limit,
         )
-        self.begun, self.updates, self.alike = seed, updates, alike
+        self.seed, self.updates, self.alike = seed, updates, alike
         # Accuracies on a batch, by its own statistics, are no measure for those of the search.
         self.lessons = Moving(baseline)
 
@@ -72,11 +72,11 @@ class ENAS(RL):
 
     def paths(self, step: int, steps: int) -> list[Point]:
         """Return one child, drawn from the controller as it is now."""
-        return [self.controller.draw(random.Random(f"{self.begun}/{step}"))[0]]
+        return [self.controller.draw(random.Random(f"{self.seed}/{step}"))[0]]
 
     def alternate(self, epoch: int, reward: Callable[[Point], float | None]) -> dict[str, float]:
         """Take the updates that follow an epoch; return the mean reward of their children."""
-        rng = random.Random(f"{self.begun}/controller/{epoch}")
+        rng = random.Random(f"{self.seed}/controller/{epoch}")
         told, self.told = self.told, []
         rewards: list[float] = []
         for _ in range(self.updates):

@@ -48,10 +48,7 @@ class Evolution:
 
     def ask(self) -> Point | None:
         """Propose a founder, a random point, then children; None when the space is exhausted."""
-        point = self._next()
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(self._next())
 
     def _next(self) -> Point | None:
         while self.founders:

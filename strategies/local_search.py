@@ -29,10 +29,7 @@ class LocalSearch:
 
     def ask(self) -> Point | None:
         """Propose an unseen neighbour, or a random point; None when the space is exhausted."""
-        point = self._neighbour() or self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(self._neighbour() or self.seen.fresh(self.rng))
 
     def _neighbour(self) -> Point | None:
         if self.draws > 0 or self.best is None:

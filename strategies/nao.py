@@ -63,10 +63,7 @@ class NAO:
                 self.fitted, self.fit_seed = len(self.told), self.rng.getrandbits(32)
                 self.model = self._fit()
             point = self._improved(self.model)
-        point = point or self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(point or self.seen.fresh(self.rng))
 
     def _improved(self, model: Codec) -> Point | None:
         best = sorted(self.told, key=lambda each: each[1])[-self.parents :]
@@ -167,12 +164,9 @@ class Codec(nn.Module):
 
     def decode(self, code: Tensor) -> Point:
         """Return the point of a code: of each decision that is active, the likeliest option."""
-        point: Point = {}
-        blocks = self.decoder(code)[0].split(self.sizes)
-        for decision, logits in zip(self.space.decisions, blocks, strict=True):
-            if self.space.active(decision, point):
-                point[decision.name] = likeliest(decision, logits)
-        return point
+        names = [decision.name for decision in self.space.decisions]
+        logits = dict(zip(names, self.decoder(code)[0].split(self.sizes), strict=True))
+        return self.space.decide(lambda decision: likeliest(decision, logits[decision.name]))
 
 
 def likeliest(decision: Decision, logits: Tensor) -> Any:

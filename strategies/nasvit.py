@@ -57,7 +57,7 @@ class NASViT(AlphaNet):
         self.after, self.projecting = after, True
 
     def paths(self, step: int, steps: int) -> list[Point]:
-        """Return the biggest child, the smallest, and random ones."""
+        """Return the biggest child, the smallest, and random ones; note whether `update` projects."""
         self.projecting = step >= self.after * steps
         return super().paths(step, steps)
 

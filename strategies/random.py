@@ -23,10 +23,7 @@ class Random:
 
     def ask(self) -> Point | None:
         """Propose a point neither proposed nor told before; None when the space is exhausted."""
-        point = self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(self.seen.fresh(self.rng))
 
     def tell(self, point: Point, result: Result) -> None:
         """Note that a point is known; its result changes nothing."""

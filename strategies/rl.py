@@ -76,13 +76,7 @@ class RL:
             if self.seen.add(point):
                 self.pending[key(point)] = scores
                 return point
-        return self._uniform()
-
-    def _uniform(self) -> Point | None:
-        point = self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(self.seen.fresh(self.rng))
 
     def tell(self, point: Point, result: Result) -> None:
         """Take a result in; every `batch` of them the controller is updated."""

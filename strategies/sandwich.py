@@ -39,11 +39,10 @@ class Sandwich(Selecting):
     ) -> None:
         super().__init__(space, seed, cost, budgets, coarse)
         self.children, self.biggest, self.zero_init = children, biggest, zero_init
-        self.begun = seed  # `seed` may be another one after `restore`
 
     def paths(self, step: int, steps: int) -> list[Point]:
         """Return the biggest child, the smallest, and random ones."""
-        rng = random.Random(f"{self.begun}/{step}")
+        rng = random.Random(f"{self.seed}/{step}")
         return sandwich(self.space, rng, self.children, self.biggest)
 
     def loss(

@@ -8,7 +8,7 @@ from typing import Any
 
 from nasflow.errors import ConfigError
 from nasflow.evaluate.paths import Uniform
-from nasflow.ir import Point, Space
+from nasflow.ir import Decision, Point, Space
 from nasflow.search.remarks import Remarks
 from nasflow.search.strategy import Result
 from strategies._points import Seen, dump_random, key, load_random, thaw, within
@@ -89,12 +89,12 @@ class Smash:
 
     def changed(self, base: Point, rng: random.Random) -> Point:
         """Return a point with some decisions of ``base`` drawn anew, at least one."""
-        point: Point = {}
-        for decision in self.space.decisions:
-            if self.space.active(decision, point):
-                options = decision.options if decision.searched else (decision.default,)
-                keep = decision.name in base and rng.random() >= self.chance
-                point[decision.name] = base[decision.name] if keep else rng.choice(options)
+
+        def choose(decision: Decision) -> Any:
+            keep = decision.name in base and rng.random() >= self.chance
+            return base[decision.name] if keep else rng.choice(decision.offered)
+
+        point = self.space.decide(choose)
         fit = point != base and within(self.space, point)
         return point if fit else self.space.mutate(base, rng)
 
@@ -105,10 +105,7 @@ class Smash:
     def ask(self) -> Point | None:
         """Propose the next best point of the ranking, then random ones, none twice."""
         waiting = (point for _, point in self.ranking if point not in self.seen)
-        point = next(waiting, None) or self.seen.fresh(self.rng)
-        if point is not None:
-            self.seen.add(point)
-        return point
+        return self.seen.take(next(waiting, None) or self.seen.fresh(self.rng))
 
     def tell(self, point: Point, result: Result) -> None:
         """Note what a point is worth trained from scratch; it changes nothing."""

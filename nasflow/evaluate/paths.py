@@ -15,12 +15,7 @@ def draw(space: Space, rng: random.Random) -> Point:
     Unlike `Space.sample`, which is uniform over all points: most of those are deep networks where
     every layer has decisions of its own.
     """
-    point: Point = {}
-    for decision in space.decisions:
-        if space.active(decision, point):
-            options = decision.options if decision.searched else (decision.default,)
-            point[decision.name] = rng.choice(options)
-    return point
+    return space.decide(lambda decision: rng.choice(decision.offered))
 
 
 class Uniform:

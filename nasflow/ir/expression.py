@@ -206,6 +206,11 @@ class Decision(Expression):
         self.searched = searched
         self.default = default
 
+    @property
+    def offered(self) -> tuple[Scalar, ...]:
+        """What a search may take: the options, or the default alone where it is not searched."""
+        return self.options if self.searched else (self.default,)
+
     def __repr__(self) -> str:
         return self.name
 

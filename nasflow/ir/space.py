@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -136,6 +136,14 @@ class Space:
         return bool(active(gate, partial, frozenset(self._by_name)))
 
     # -- points -------------------------------------------------------------------------------
+
+    def decide(self, choose: Callable[[Decision], Scalar]) -> Point:
+        """Return the point in which each active decision, in order, takes what ``choose`` gives."""
+        point: Point = {}
+        for decision in self.decisions:
+            if self.active(decision, point):
+                point[decision.name] = choose(decision)
+        return point
 
     def complete(self, point: Mapping[str, Any]) -> Point:
         """Return the point with unsearched decisions at their defaults, in order of declaration.
@@ -298,13 +306,7 @@ class Space:
                 yield self._first({**point, name: option})
 
     def _first(self, wanted: Mapping[str, Scalar]) -> Point:
-        point: Point = {}
-        for decision in self.decisions:
-            if self.active(decision, point):
-                point[decision.name] = wanted.get(
-                    decision.name, decision.options[0] if decision.searched else decision.default
-                )
-        return point
+        return self.decide(lambda d: wanted[d.name] if d.name in wanted else d.offered[0])
 
     def encode(self, point: Mapping[str, Scalar]) -> list[float]:
         """Return a vector of fixed length: a one-hot block per decision, zeros where inactive."""
@@ -334,12 +336,7 @@ class Space:
 
     def largest(self) -> Point:
         """Return the point with the last option of every decision."""
-        point: Point = {}
-        for decision in self.decisions:
-            if self.active(decision, point):
-                last = decision.options[-1] if decision.searched else decision.default
-                point[decision.name] = last
-        return point
+        return self.decide(lambda decision: decision.offered[-1])
 
     def verify(self, trials: int = TRIALS, seed: int = 0) -> Space:
         """Bind the smallest, the largest, every named and some random points; return the space.

@@ -92,11 +92,6 @@ def _check(axes: tuple[str, ...], shape: tuple[int, ...], dtype: str) -> None:
         raise TypeRuleError(f"expected at most {MAX_SIZE} elements, got {axes} = {shape}")
 
 
-def feature_map(channels: int, height: int, width: int) -> Type:
-    """Return the type of a feature map, (C, H, W)."""
-    return Type(("C", "H", "W"), (channels, height, width))
-
-
 def tokens(length: int, width: int) -> Type:
     """Return the type of a sequence of tokens, (L, D)."""
     return Type(("L", "D"), (length, width))

@@ -14,7 +14,7 @@ from nasflow.errors import SpaceError
 from nasflow.ir.ops.combine import Add, Concat
 from nasflow.ir.ops.convolution import Conv2d
 from nasflow.ir.ops.linear import Linear
-from nasflow.lower.elastic import Supernet, biggest, drawn
+from nasflow.lower.elastic import Supernet, drawn_large, extremes
 from nasflow.lower.residual import before_dropping, is_norm, scale_of
 from nasflow.lower.shares import Placed
 
@@ -79,8 +79,8 @@ class _Looked:
         self.parts: dict[str, set[int]] = {}
         rng = random.Random(0)
         quiet = 0
-        with_each_option = list(biggest(supernet.space))
-        random_ones = (drawn(supernet.space, rng) for _ in range(MOST_LOOKED_AT))
+        with_each_option = list(extremes(supernet.space))
+        random_ones = (drawn_large(supernet.space, rng) for _ in range(MOST_LOOKED_AT))
         for number, point in enumerate(itertools.chain(with_each_option, random_ones)):
             known = self._known
             try:

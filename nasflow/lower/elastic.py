@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nasflow.errors import SpaceError, TypeRuleError
+from nasflow.ir.expression import Decision, Scalar
 from nasflow.ir.graph import Graph
 from nasflow.ir.space import Point, Space
 from nasflow.ir.weight import Weight, axis
@@ -66,7 +67,7 @@ class Supernet(nn.Module):
         self.space = space
         self.shares = Shares()
         explore(self.shares, space, [space.complete(point) for point in points])
-        self.notes: dict[str, str] = dict(self.shares.notes)
+        self.notes: dict[str, str] = dict(self.shares.plot.notes)
         self._stored: dict[str, str] = {}
         self._maps: dict[str, dict[tuple[int, ...], str]] = {}
         for name, shared in self.shares.shared.items():
@@ -201,10 +202,9 @@ def _resized(weight: Weight, shape: Iterable[int]) -> Weight:
 def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
     """Find the biggest size of every axis of every weight, then hold them."""
     graphs: list[Graph] = []
-    quiet, rng = 0, random.Random(0)
     widened: list[Point] = []
     asked_for = [(point, space.bind(point)) for point in points]
-    for point, graph in itertools.chain(asked_for, _bound(space, biggest(space))):
+    for point, graph in itertools.chain(asked_for, _bound(space, extremes(space))):
         graphs.append(graph)
         known = shares.plot.widened
         shares.grow(shares.lay(graph))
@@ -219,10 +219,8 @@ def explore(shares: Shares, space: Space, points: Iterable[Point]) -> None:
                 graphs.append(graph)
             if shares.plot.widened != known:
                 widened.append(point)
-    randomly = (
-        drawn(space, rng) if number % 2 else space.sample(rng) for number in range(MOST_DRAWN)
-    )
-    for _, graph in _bound(space, randomly):
+    quiet = 0
+    for _, graph in _bound(space, sampled(space, MOST_DRAWN)):
         grown = shares.grow(shares.lay(graph))
         if grown:
             graphs.append(graph)
@@ -249,14 +247,16 @@ def _bound(space: Space, points: Iterable[Point]) -> Iterator[tuple[Point, Graph
             continue
 
 
-def biggest(space: Space) -> Iterator[Point]:
-    """Yield the largest point, then for each option of each decision the largest that takes it."""
+def extremes(space: Space) -> Iterator[Point]:
+    """Yield the largest point, a large one with each option of each decision, then the smallest.
+
+    A large one has the last option of all other decisions, but of those that open its own.
+    """
     largest = space.largest()
     yield largest
     known = [largest]
     for decision in space.decisions:
-        options = decision.options if decision.searched else (decision.default,)
-        for option in options:
+        for option in decision.offered:
             base = next((p for p in known if decision.name in p), None)
             if base is None or base[decision.name] == option:
                 continue
@@ -279,27 +279,27 @@ def _beside(space: Space, base: Point) -> Iterator[Point]:
                     yield _completed(space, {**base, decision.name: option})
 
 
-def drawn(space: Space, rng: random.Random) -> Point:
+def sampled(space: Space, count: int) -> Iterator[Point]:
+    """Yield so many random points, always the same: in turns uniform and drawn large."""
+    rng = random.Random(0)
+    for number in range(count):
+        yield drawn_large(space, rng) if number % 2 else space.sample(rng)
+
+
+def drawn_large(space: Space, rng: random.Random) -> Point:
     """Return a random point, most of its ordered decisions at an extreme and mostly the last."""
-    point: Point = {}
-    for decision in space.decisions:
-        if space.active(decision, point):
-            options = decision.options if decision.searched else (decision.default,)
-            at = rng.random() if decision.ordered else 1.0
-            if at < EXTREME[0]:
-                point[decision.name] = options[0]
-            elif at < sum(EXTREME):
-                point[decision.name] = options[-1]
-            else:
-                point[decision.name] = rng.choice(options)
-    return point
+
+    def choose(decision: Decision) -> Scalar:
+        at = rng.random() if decision.ordered else 1.0
+        if at < EXTREME[0]:
+            return decision.offered[0]
+        if at < sum(EXTREME):
+            return decision.offered[-1]
+        return rng.choice(decision.offered)
+
+    return space.decide(choose)
 
 
 def _completed(space: Space, wanted: Mapping[str, Any]) -> Point:
     """Return the point that agrees with ``wanted`` and has the last option elsewhere."""
-    point: Point = {}
-    for decision in space.decisions:
-        if space.active(decision, point):
-            last = decision.options[-1] if decision.searched else decision.default
-            point[decision.name] = wanted.get(decision.name, last)
-    return point
+    return space.decide(lambda decision: wanted.get(decision.name, decision.offered[-1]))

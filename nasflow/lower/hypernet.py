@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, get_args
@@ -17,7 +16,7 @@ from nasflow.errors import SpaceError
 from nasflow.ir.flow import Spans
 from nasflow.ir.space import Space
 from nasflow.lower.child import Child
-from nasflow.lower.elastic import Supernet, drawn
+from nasflow.lower.elastic import Supernet, sampled
 from nasflow.options import check_option
 
 Which = Literal["all", "pointwise"]
@@ -151,10 +150,9 @@ class HyperSupernet(Supernet):
 
     def _chosen(self, which: Which) -> list[str]:
         """Return the names of the weights that are made."""
-        rng, count = random.Random(0), 0
+        count = 0
         whole: Counter[str] = Counter()
-        for number in range(LOOKED_AT):
-            point = drawn(self.space, rng) if number % 2 else self.space.sample(rng)
+        for point in sampled(self.space, LOOKED_AT):
             try:
                 child = self.at(point)
             except SpaceError:

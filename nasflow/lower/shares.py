@@ -152,8 +152,8 @@ class Shared:
 class Shares:
     """What all children of a space take from one set of weights.
 
-    ``notes`` says where entries are told apart by position in the child, because no index set can
-    be followed: such a child is not the biggest network with some entries masked.
+    ``plot.notes`` says where entries are told apart by position in the child, because no index set
+    can be followed: such a child is not the biggest network with some entries masked.
     """
 
     def __init__(self) -> None:
@@ -162,10 +162,6 @@ class Shares:
         self._graphs: dict[tuple[Any, ...], Segment] = {}
         self._operations: dict[tuple[Any, ...], Use] = {}
         self._version = 0
-
-    @property
-    def notes(self) -> dict[str, str]:
-        return self.plot.notes
 
     def forget(self) -> None:
         """Forget the segments of earlier children."""

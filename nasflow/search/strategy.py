@@ -56,8 +56,10 @@ class OneShot(Strategy, Protocol):
     """A strategy that also says how the shared weights of its space are trained.
 
     Only `paths` is needed; what else is not defined is as said here. The run trains the weights
-    first (`nasflow.evaluate.sharing`), then evaluates what `ask` proposes in them. All of these
-    depend on the seed and their arguments alone, so that a killed training resumes exactly.
+    first (`nasflow.evaluate.sharing`), then evaluates what `ask` proposes in them. For a killed
+    training to resume exactly, these depend on nothing but the seed, their arguments and what
+    `alternate` learned; `loss`, `regularises` and `update`, which come after `paths` in each step,
+    also on what that was last asked for.
     """
 
     budgets: tuple[float, ...]

@@ -221,6 +221,18 @@ def test_size_counts_only_what_is_searched() -> None:
     assert all(point["keep"] is False for point in small().enumerate())
 
 
+def test_each_active_decision_is_asked_for_once_in_order() -> None:
+    asked: list[str] = []
+
+    def last(decision: ir.Decision) -> ir.Scalar:
+        asked.append(decision.name)
+        return decision.offered[-1]
+
+    space = small()
+    assert space.decide(last) == space.largest() == {"width": 16, "kind": "pool", "keep": False}
+    assert asked == [d.name for d in space.decisions if d.name in space.largest()]
+
+
 def test_points_may_set_what_is_not_searched() -> None:
     point = {"width": 4, "kind": "pool"}
     assert len(small().bind({**point, "keep": True}).nodes) == len(small().bind(point).nodes) + 1

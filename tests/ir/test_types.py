@@ -6,12 +6,12 @@ import pickle
 import pytest
 
 from nasflow.errors import TypeRuleError
-from nasflow.ir.types import MAX_SIZE, Type, feature_map, tokens
+from nasflow.ir.types import MAX_SIZE, Type, tokens
 
 
 def test_equal_types_are_one_object() -> None:
     first = Type(("C", "H", "W"), (3, 32, 32))
-    assert first is feature_map(3, 32, 32)
+    assert first is Type(("C", "H", "W"), (3, 32, 32))
     assert pickle.loads(pickle.dumps(first)) is first and copy.deepcopy(first) is first
     assert first is not Type(("C", "H", "W"), (3, 32, 32), batched=False)
 
