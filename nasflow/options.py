@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from nasflow.errors import ConfigError, nearest
 
@@ -61,9 +61,21 @@ def check_whole(where: str, value: object, least: int = 1) -> None:
         raise ConfigError(f"{where}: expected a whole number from {least}, got {value!r}")
 
 
-def check_number(where: str, value: object, above: float = -math.inf) -> None:
-    """Raise `ConfigError` unless ``value`` is a finite number above a bound."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not above < value < math.inf:  # type: ignore[operator]
-        bound = "" if above == -math.inf else f" above {above:g}"
+def check_number(
+    where: str, value: object, *, above: float = -math.inf, least: float = -math.inf
+) -> None:
+    """Raise `ConfigError` unless ``value`` is a finite number, above one bound and not below another."""
+    if not _is_number(value) or not above < value < math.inf or value < least:
+        bound = f" above {above:g}" if above > -math.inf else ""
+        bound = f" from {least:g}" if least > -math.inf else bound
         raise ConfigError(f"{where}: expected a number{bound}, got {value!r}")
+
+
+def check_share(where: str, value: object) -> None:
+    """Raise `ConfigError` unless ``value`` is a number from 0 to 1."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise ConfigError(f"{where}: expected a number from 0 to 1, got {value!r}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

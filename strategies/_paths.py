@@ -87,7 +87,7 @@ class Shrinking:
     def options(self, decision: Decision, step: int, steps: int) -> tuple[Any, ...]:
         """Return the options of a decision that are open at a step."""
         options = decision.offered
-        name = decision.name.rpartition("/")[2]
+        name = kind(decision)
         if name in self.always:
             return options
         number, done = self.phase(step, steps)
@@ -108,3 +108,8 @@ class Shrinking:
             return rng.choice(self.options(decision, step, steps))
 
         return [self.space.decide(choose) for _ in range(count)]
+
+
+def kind(decision: Decision) -> str:
+    """Return the last part of a decision's name, such as ``kernel``, which it shares with others."""
+    return decision.name.rpartition("/")[2]

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from nasflow.errors import ConfigError, NasflowError, nearest
+from nasflow.errors import ConfigError, NasflowError
 from nasflow.evaluate.paths import draw
 from nasflow.ir import Decision, Point, Space
+from nasflow.options import check_number, check_option, check_whole
 from nasflow.search.objective import EXACT
 from nasflow.search.remarks import Remarks
 from nasflow.search.strategy import Result
+from strategies._paths import kind
 from strategies._points import Seen, dump_random, load_random, thaw
 
 SHARES = (0.25, 0.5, 0.75)  # of random children that are cheaper than the budgets by default
@@ -38,11 +40,8 @@ class Selecting:
     def __init__(
         self, space: Space, seed: int, cost: str, budgets: Sequence[float] | None, coarse: int
     ) -> None:
-        if cost not in EXACT:
-            raise ConfigError(
-                f"strategy.cost: expected one of {', '.join(EXACT)}, got {cost!r}"
-                f"{nearest(str(cost), EXACT)}"
-            )
+        check_option("strategy.cost", cost, EXACT)
+        check_whole("strategy.coarse", coarse, 0)
         self.space, self.seed, self.cost, self.coarse = space, seed, cost, coarse
         self.asked_for = self._checked(budgets)
         self.rng = random.Random(seed)
@@ -58,13 +57,18 @@ class Selecting:
             return None
         if isinstance(budgets, str | int | float) or not budgets:
             raise ConfigError(f"strategy.budgets: expected a list of numbers, got {budgets!r}")
-        least = self._cost(self.space.smallest())
         for budget in budgets:
-            if isinstance(budget, bool) or not isinstance(budget, int | float) or budget < least:
-                raise ConfigError(
-                    f"strategy.budgets: expected {self.cost} of at least {least:,.0f}, those of the "
-                    f"smallest child; got {budget!r}"
-                )
+            check_number("strategy.budgets", budget, above=0)
+        least = self._cost(self.space.smallest())
+        if (
+            min(budgets) < least
+        ):  # the first options of a choice of operations need not be the cheapest
+            least = min([least, *self._drawn[:1]])
+        if min(budgets) < least:
+            raise ConfigError(
+                f"strategy.budgets: expected {self.cost} of at least {least:,.0f}, the least that was found "
+                f"among the smallest child and {DRAWN} random ones; got {min(budgets)!r}"
+            )
         return tuple(sorted(budgets))
 
     @cached_property
@@ -72,11 +76,15 @@ class Selecting:
         """Return the upper bounds on the cost, ascending."""
         if self.asked_for is not None:
             return self.asked_for
-        rng = random.Random(0)
-        costs = sorted(
-            filter(math.isfinite, (self._cost(draw(self.space, rng)) for _ in range(DRAWN)))
-        )
+        costs = self._drawn
         return tuple(sorted({costs[int(share * (len(costs) - 1))] for share in SHARES}))
+
+    @cached_property
+    def _drawn(self) -> list[float]:
+        """Return what random children cost, ascending."""
+        rng = random.Random(0)
+        costs = (self._cost(draw(self.space, rng)) for _ in range(DRAWN))
+        return sorted(filter(math.isfinite, costs))
 
     def ask(self) -> Point | None:
         """Propose the next point of the grid, a neighbour, or a random point; None: all are seen."""
@@ -126,8 +134,8 @@ class Selecting:
         searched = [d for d in self.space.decisions if d.searched and len(d.options) > 1]
         kinds: dict[str, int] = {}
         for decision in searched:
-            kind = _kind(decision)
-            kinds[kind] = max(kinds.get(kind, 0), len(decision.options))
+            name = kind(decision)
+            kinds[name] = max(kinds.get(name, 0), len(decision.options))
         levels: list[tuple[float, ...]] = [
             LEVELS if count > 2 else (0.0, 1.0) for count in kinds.values()
         ]
@@ -149,7 +157,7 @@ class Selecting:
     def _at(self, levels: dict[str, float]) -> Point:
         def choose(decision: Decision) -> Any:
             options = decision.offered
-            return options[int(levels.get(_kind(decision), 0.0) * (len(options) - 1))]
+            return options[int(levels.get(kind(decision), 0.0) * (len(options) - 1))]
 
         return self.space.decide(choose)
 
@@ -202,7 +210,3 @@ class Selecting:
         self.best = {n: (thaw(point), reward, less) for n, point, reward, less in state["best"]}
         self.visited = dict(state["visited"])
         self._around = {}
-
-
-def _kind(decision: Decision) -> str:
-    return decision.name.rpartition("/")[2]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasflow.ir import Space
+from nasflow.options import check_number
 from strategies.sandwich import Sandwich
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class AlphaNet(Sandwich):
         budgets: Sequence[float] | None = None,
         coarse: int = 8,
     ) -> None:
+        for name, value in (("low", low), ("high", high)):
+            check_number(f"strategy.{name}", value)
+        check_number("strategy.clip", clip, above=0)
         super().__init__(
             space,
             seed,

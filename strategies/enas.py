@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nasflow.errors import ConfigError
 from nasflow.ir import Point, Space
+from nasflow.options import check_type, check_whole
 from strategies.rl import RL, Moving
 
 if TYPE_CHECKING:
@@ -42,10 +42,8 @@ class ENAS(RL):
         tanh_limit: float | None = 2.5,
         alike: bool = True,
     ) -> None:
-        if not isinstance(alike, bool):
-            raise ConfigError(f"strategy.alike: expected true or false, got {alike!r}")
-        if not isinstance(updates, int) or isinstance(updates, bool) or updates < 1:
-            raise ConfigError(f"strategy.updates: expected a whole number from 1, got {updates!r}")
+        check_type("strategy.alike", alike, "bool")
+        check_whole("strategy.updates", updates)
         super().__init__(
             space,
             seed,

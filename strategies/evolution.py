@@ -9,6 +9,7 @@ from typing import Any
 from nasflow.discovery import models
 from nasflow.errors import ConfigError, PointError, nearest
 from nasflow.ir import Point, Space
+from nasflow.options import check_share, check_whole
 from nasflow.search.strategy import Result
 from strategies._points import Seen, dump_random, load_random, thaw
 
@@ -35,7 +36,10 @@ class Evolution:
         crossover: float = 0.0,
         start: tuple[str, ...] = (),
     ) -> None:
-        if not 1 <= sample <= population:
+        check_whole("strategy.population", population)
+        check_whole("strategy.sample", sample)
+        check_share("strategy.crossover", crossover)
+        if sample > population:
             raise ConfigError(
                 f"strategy.sample: expected 1 to strategy.population ({population}), got {sample}"
             )

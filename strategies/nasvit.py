@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nasflow.errors import ConfigError
 from nasflow.ir import Point, Space
+from nasflow.options import check_share
 from strategies.alphanet import AlphaNet
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class NASViT(AlphaNet):
         budgets: Sequence[float] | None = None,
         coarse: int = 8,
     ) -> None:
-        if not isinstance(after, int | float) or not 0 <= after <= 1:
-            raise ConfigError(f"strategy.after: expected a share from 0 to 1, got {after!r}")
+        check_share("strategy.after", after)
         super().__init__(
             space,
             seed,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from nasflow.errors import ConfigError
+from nasflow.errors import ConfigError, NasflowWarning, nearest
 from nasflow.ir import Point, Space
-from strategies._paths import Shrinking
+from nasflow.options import check_number, check_share, check_whole
+from strategies._paths import Shrinking, kind
 from strategies._selection import Selecting
 
 if TYPE_CHECKING:
@@ -37,12 +39,20 @@ class OFA(Selecting):
         budgets: Sequence[float] | None = None,
         coarse: int = 8,
     ) -> None:
-        if not phases or len(phases) != len(children) or not 0 < full < 1:
+        for name, listed in (("phases", phases), ("always", always), ("children", children)):
+            if not isinstance(listed, list | tuple):
+                raise ConfigError(f"strategy.{name}: expected a list, got {listed!r}")
+        if not len(phases) == len(children) > 0:
             raise ConfigError(
-                "strategy ofa: expected as many children as phases and full between 0 and 1, got "
-                f"phases={list(phases)}, children={list(children)}, full={full}"
+                "strategy ofa: expected as many children as phases, and at least one of both, got "
+                f"phases={list(phases)}, children={list(children)}"
             )
+        for count in children:
+            check_whole("strategy.children", count)
+        check_share("strategy.full", full)
+        check_number("strategy.distil", distil, least=0)
         super().__init__(space, seed, cost, budgets, coarse)
+        _mention_unknown(phases, space)
         self.shrinking = Shrinking(space, seed, phases, always, full)
         self.children, self.distil = tuple(children), distil
 
@@ -70,3 +80,16 @@ class OFA(Selecting):
         if teacher is None:
             return loss
         return loss + self.distil * soft_cross_entropy(logits, teacher)
+
+
+def _mention_unknown(phases: Sequence[str], space: Space) -> None:
+    """Warn of phases that name no decision of the space: they open nothing."""
+    kinds = {kind(decision) for decision in space.decisions if decision.searched}
+    for name in phases:
+        if name not in kinds:
+            warnings.warn(
+                f"strategy.phases: nothing that is searched in {space.name} is called {name!r}"
+                f"{nearest(str(name), kinds)}; that phase opens nothing",
+                NasflowWarning,
+                stacklevel=3,
+            )

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped,unused-ignore]
 
-from nasflow.errors import ConfigError, nearest
 from nasflow.ir import Point, Space
+from nasflow.options import check_option, check_share, check_whole
 from nasflow.search.strategy import Result
 from strategies._points import Keys, Seen, dump_random, key, load_random, thaw
 from strategies._surrogate import Array, Codes, Surrogate, scores
@@ -63,16 +63,18 @@ class Predictor:
         acquisition: Literal["improvement", "thompson"] = "improvement",
         grow: int = 0,
     ) -> None:
-        choose("acquisition", acquisition, ACQUISITIONS)
+        check_option("strategy.acquisition", acquisition, ACQUISITIONS)
         if prefer is not None:
-            choose("prefer", prefer, PREFERENCES)
-        for option, number in (
-            ("members", members),
-            ("candidates", candidates),
-            ("parents", parents),
+            check_option("strategy.prefer", prefer, PREFERENCES)
+        for option, number, least in (
+            ("members", members, 1),
+            ("candidates", candidates, 1),
+            ("parents", parents, 1),
+            ("warmup", warmup, 0),
+            ("grow", grow, 0),
         ):
-            if number < 1:
-                raise ConfigError(f"strategy.{option}: expected 1 or more, got {number!r}")
+            check_whole(f"strategy.{option}", number, least)
+        check_share("strategy.random_share", random_share)
         self.space, self.warmup, self.prefer, self.grow = space, max(warmup, 1), prefer, grow
         self.candidates, self.parents, self.random_share = candidates, parents, random_share
         self.acquisition = acquisition
@@ -315,12 +317,3 @@ def blended(values: Array, weights: Array) -> Array:
         return np.asarray(values[0])
     short = (values - IDEAL) * weights.reshape(-1, *[1] * (values.ndim - 1))
     return np.asarray(short.min(axis=0) + 0.05 * short.sum(axis=0))
-
-
-def choose(option: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise ConfigError unless an option has one of the known values."""
-    if value not in known:
-        names = " or ".join(known)
-        raise ConfigError(
-            f"strategy.{option}: expected {names}, got {value!r}{nearest(value, known)}"
-        )

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from nasflow.errors import ConfigError, nearest
 from nasflow.ir import Point, Space
+from nasflow.options import check_number, check_option, check_whole
 from nasflow.search.strategy import Result
 from strategies._controller import Controller, Step
 from strategies._points import Seen, dump_random, key, load_random
@@ -48,15 +48,12 @@ class RL:
         temperature: float = 1.0,
         tanh_limit: float | None = None,
     ) -> None:
-        if algorithm not in ("ppo", "reinforce"):
-            hint = nearest(str(algorithm), ("ppo", "reinforce"))
-            raise ConfigError(
-                f"strategy.algorithm: expected ppo or reinforce, got {algorithm!r}{hint}"
-            )
-        wholes = {"batch": batch, "epochs": epochs, "hidden": hidden}
+        check_option("strategy.algorithm", algorithm, ("ppo", "reinforce"))
+        for name, value in (("batch", batch), ("epochs", epochs), ("hidden", hidden)):
+            check_whole(f"strategy.{name}", value)
         reals = {"learning_rate": learning_rate, "init": init, "temperature": temperature}
-        for name, value in (wholes | reals).items():
-            _check_positive(name, value, whole=name in wholes)
+        for name, real in reals.items():
+            check_number(f"strategy.{name}", real, above=0)
         self.algorithm, self.batch, self.clip, self.entropy = algorithm, batch, clip, entropy
         self.epochs = epochs if algorithm == "ppo" else 1
         self.rng = random.Random(seed)
@@ -202,11 +199,3 @@ def dump_tensor(value: Tensor) -> str:
 def load_tensor(text: str) -> Tensor:
     """Return the flat float32 tensor that `dump_tensor` wrote."""
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.float32).clone()
-
-
-def _check_positive(name: str, value: object, whole: bool) -> None:
-    """Raise ConfigError for a setting with which the controller could not be made, or would never learn."""
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):  # type: ignore[operator]
-        kind = "a whole number from 1" if whole else "a positive number"
-        raise ConfigError(f"strategy.{name}: expected {kind}, got {value!r}")

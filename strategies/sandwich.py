@@ -6,7 +6,9 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nasflow.errors import ConfigError
 from nasflow.ir import Point, Space
+from nasflow.options import check_type, check_whole
 from strategies._paths import sandwich
 from strategies._selection import Selecting
 
@@ -37,6 +39,12 @@ class Sandwich(Selecting):
         budgets: Sequence[float] | None = None,
         coarse: int = 8,
     ) -> None:
+        check_whole("strategy.children", children, 0)
+        check_type("strategy.zero_init", zero_init, "bool")
+        if not isinstance(biggest, Mapping | None):
+            raise ConfigError(
+                f"strategy.biggest: expected decisions and their values, got {biggest!r}"
+            )
         super().__init__(space, seed, cost, budgets, coarse)
         self.children, self.biggest, self.zero_init = children, biggest, zero_init
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from nasflow.errors import ConfigError, nearest
 from nasflow.evaluate.paths import Uniform
 from nasflow.ir import Point, Space
+from nasflow.options import check_option, check_whole
 from strategies._paths import Fair
 from strategies._selection import Selecting
 
@@ -34,16 +34,14 @@ class SinglePath(Selecting):
         budgets: Sequence[float] | None = None,
         coarse: int = 8,
     ) -> None:
-        if sampling not in SAMPLINGS:
-            raise ConfigError(
-                f"strategy.sampling: expected uniform or fair, got {sampling!r}"
-                f"{nearest(str(sampling), SAMPLINGS)}"
-            )
+        check_option("strategy.sampling", sampling, SAMPLINGS)
+        if children is not None:
+            check_whole("strategy.children", children)
         super().__init__(space, seed, cost, budgets, coarse)
         self.fair = Fair(space, seed) if sampling == "fair" else None
         self.uniform = Uniform(space, seed)
         most = max((len(d.options) for d in space.decisions if d.searched), default=1)
-        self.children = children or most
+        self.children = most if children is None else children
 
     def paths(self, step: int, steps: int) -> list[Point]:
         """Return one random path, or the next ones of the fair sequence."""

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nasflow.errors import ConfigError
 from nasflow.evaluate.paths import Uniform
 from nasflow.ir import Decision, Point, Space
+from nasflow.options import check_share, check_whole
 from nasflow.search.remarks import Remarks
 from nasflow.search.strategy import Result
 from strategies._points import Seen, dump_random, key, load_random, thaw, within
@@ -42,12 +42,8 @@ class Smash:
             ("perturb", perturb, 0),
             ("chain", chain, 0),
         ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(
-                    f"strategy.{name}: expected a whole number from {least}, got {value!r}"
-                )
-        if not 0 <= chance <= 1:
-            raise ConfigError(f"strategy.chance: expected a number from 0 to 1, got {chance!r}")
+            check_whole(f"strategy.{name}", value, least)
+        check_share("strategy.chance", chance)
         self.space, self.seed, self.chance = space, seed, chance
         self.counts = explore, perturb, chain
         self.rng, self.seen = random.Random(seed), Seen(space)

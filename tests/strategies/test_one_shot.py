@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nasflow import ir
-from nasflow.errors import ConfigError
+from nasflow.errors import ConfigError, NasflowWarning
 from nasflow.search.strategy import Result, create
 from strategies._distil import adaptive, alpha_divergence, soft_cross_entropy
 from strategies._gradients import projected
@@ -239,7 +239,23 @@ def test_budgets_come_from_the_space_where_none_are_given() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "sandwich", "budgets": [1]}, "those of the smallest child"),
+        ({"name": "sandwich", "budgets": [1]}, "the least that was found among the smallest child"),
+        ({"name": "sandwich", "budgets": ["a"]}, r"budgets: expected a number above 0, got 'a'"),
+        ({"name": "sandwich", "children": -3}, r"children: expected a whole number from 0, got -3"),
+        ({"name": "sandwich", "children": True}, r"children: expected a whole number from 0"),
+        ({"name": "sandwich", "coarse": "many"}, r"coarse: expected a whole number from 0"),
+        ({"name": "sandwich", "zero_init": "maybe"}, r"zero_init must be true or false"),
+        ({"name": "sandwich", "biggest": [1]}, r"biggest: expected decisions and their values"),
+        ({"name": "alphanet", "clip": 0}, r"clip: expected a number above 0, got 0"),
+        ({"name": "alphanet", "low": "a"}, r"low: expected a number, got 'a'"),
+        ({"name": "nasvit", "after": 2}, r"after: expected a number from 0 to 1, got 2"),
+        (
+            {"name": "single_path", "children": 0},
+            r"children: expected a whole number from 1, got 0",
+        ),
+        ({"name": "ofa", "children": ["a", 1, 2]}, r"children: expected a whole number from 1"),
+        ({"name": "ofa", "phases": "kernel"}, r"phases: expected a list, got 'kernel'"),
+        ({"name": "ofa", "distil": -1}, r"distil: expected a number from 0, got -1"),
         ({"name": "sandwich", "budgets": 5}, "expected a list"),
         ({"name": "sandwich", "cost": "mac"}, "did you mean 'macs'"),
         ({"name": "single_path", "sampling": "fairly"}, "did you mean 'fair'"),
@@ -250,3 +266,19 @@ def test_wrong_settings_are_one_line(settings: dict[str, object], message: str) 
     with pytest.raises(ConfigError, match=message) as caught:
         create(settings, priced(), 0)
     assert "\n" not in str(caught.value)
+
+
+def test_a_phase_that_opens_nothing_is_mentioned() -> None:
+    with pytest.warns(
+        NasflowWarning, match=r"called 'widht' \(did you mean 'width'\?\); that phase"
+    ):
+        create({"name": "ofa", "phases": ["widht"], "children": [1]}, priced(), 0)
+
+
+def test_budgets_may_be_below_the_first_options_where_others_are_cheaper() -> None:
+    branches = {"wide": ir.Conv2d(64, 3), "narrow": ir.Conv2d(4, 1)}
+    x = ir.switch(ir.choice("op", *branches), branches)(ir.image(1, 8))
+    space = ir.Space(ir.Mean()(x), name="cells")
+    dear, cheap = (space.bind({"op": name}).cost().macs for name in branches)
+    assert cheap < dear == space.bind(space.smallest()).cost().macs
+    assert create({"name": "sandwich", "budgets": [cheap]}, space, 0).budgets == (cheap,)

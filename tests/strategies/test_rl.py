@@ -89,7 +89,7 @@ def test_the_baseline_is_a_weighted_mean_that_does_not_start_at_zero() -> None:
 
 def test_an_unknown_algorithm_is_refused_in_one_line() -> None:
     with pytest.raises(
-        ConfigError, match="expected ppo or reinforce, got 'pop' \\(did you mean 'ppo'\\?\\)"
+        ConfigError, match="expected one of ppo, reinforce, got 'pop' \\(did you mean 'ppo'\\?\\)"
     ):
         RL(nasflow.space("nasnet"), algorithm="pop")  # type: ignore[arg-type]
 
