@@ -202,7 +202,7 @@ def test_papers_recipes_run_on_streamed_pictures(name: str, pictures: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*QUICK, "strategy.budgets=[1]"], "those of the smallest child"),
+        ([*QUICK, "strategy.budgets=[1]"], "the least that was found among the smallest child"),
         ([*QUICK, "strategy.childern=3"], "did you mean 'children'"),
         ([*QUICK, "evaluator.weights=nowhere"], "nowhere"),
         ([*QUICK, "evaluator.workers=0"], "evaluator.workers"),

@@ -38,5 +38,5 @@ def test_the_median_ignores_warm_up_and_outliers() -> None:
 def test_failures_and_settings() -> None:
     with pytest.raises(CandidateError, match="RuntimeError"):
         Latency()(HandWritten(lambda: nn.Conv2d(2, 2, 3)))
-    with pytest.raises(ConfigError, match="repeats must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="repeats: expected a whole number from 1, got 0"):
         Latency(repeats=0)

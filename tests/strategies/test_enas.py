@@ -32,7 +32,7 @@ def share(strategy: ENAS, target: ir.Point, count: int = 60) -> float:
 
 @pytest.mark.parametrize("alike", ["no", 1, None])
 def test_alike_is_true_or_false(alike: Any) -> None:
-    with pytest.raises(ConfigError, match=r"strategy\.alike: expected true or false, got"):
+    with pytest.raises(ConfigError, match=r"strategy\.alike must be true or false, got"):
         ENAS(flat(2), 0, alike=alike)
 
 

@@ -184,7 +184,7 @@ def test_no_network_is_proposed_in_other_words_while_others_are_left() -> None:
 
 def test_an_unknown_acquisition_is_refused_in_one_line() -> None:
     with pytest.raises(
-        ConfigError, match=r"strategy\.acquisition: expected improvement or thompson"
+        ConfigError, match=r"strategy\.acquisition: expected one of improvement, thompson"
     ):
         Predictor(flat(2), acquisition="thomson")  # type: ignore[arg-type]
 
@@ -216,5 +216,5 @@ def test_known_networks_come_last() -> None:
 
 @pytest.mark.parametrize("option", ["members", "candidates", "parents"])
 def test_numbers_below_one_are_refused(option: str) -> None:
-    with pytest.raises(ConfigError, match=f"strategy.{option}: expected 1 or more, got 0"):
+    with pytest.raises(ConfigError, match=f"strategy.{option}: expected a whole number from 1, got 0"):
         Predictor(flat(3), **{option: 0})  # type: ignore[arg-type]
