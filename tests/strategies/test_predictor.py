@@ -216,5 +216,7 @@ def test_known_networks_come_last() -> None:
 
 @pytest.mark.parametrize("option", ["members", "candidates", "parents"])
 def test_numbers_below_one_are_refused(option: str) -> None:
-    with pytest.raises(ConfigError, match=f"strategy.{option}: expected a whole number from 1, got 0"):
+    with pytest.raises(
+        ConfigError, match=f"strategy.{option}: expected a whole number from 1, got 0"
+    ):
         Predictor(flat(3), **{option: 0})  # type: ignore[arg-type]
