@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from nasflow.errors import ConfigError, nearest
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 KINDS: dict[str, Any] = {
     "bool": bool,
     "int": int,
@@ -22,7 +25,7 @@ NAMES = {"bool": "true or false", "int": "a whole number", "float": "a number", 
 
 def read(cls: type[T], options: Mapping[str, Any], where: str) -> T:
     """Return ``cls(**options)``; raise `ConfigError`, naming ``where``, for an unknown option."""
-    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    known = [field.name for field in dataclasses.fields(cls)]
     for key in options:
         if key not in known:
             raise ConfigError(f"{where}: no option {key!r}{nearest(str(key), known)}")

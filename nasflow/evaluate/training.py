@@ -165,7 +165,10 @@ class Training:
         return weight * loss + (1 - weight) * other
 
     def teach(self, weights: dict[str, torch.Tensor]) -> None:
-        """Make ``weights`` the teacher from now on: of a supernet's children (`Sharing`)."""
+        """Make ``weights`` the teacher from now on.
+
+        Only `Sharing`, which trains a supernet, has teachers: no other training's checkpoint holds one.
+        """
         raise NotImplementedError
 
     def measure(self, split: Part) -> tuple[float, float]:
@@ -195,7 +198,7 @@ def tell(found: Iterable[nn.Module], progress: float) -> None:
         if isinstance(clock.progress, torch.Tensor):
             clock.progress.fill_(progress)
         else:
-            clock.progress = progress  # type: ignore[assignment]
+            clock.progress = progress  # type: ignore[assignment]  # a module's attribute may be a number
 
 
 @torch.no_grad()  # not inference mode: a tensor that a module caches here may be trained with later
